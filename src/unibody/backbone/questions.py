@@ -1,0 +1,386 @@
+"""What a use case is asked when it is judged: the folds it learns from, the moments it is asked at, the truth.
+
+The backbone cuts, never the solution. A fold is: what `learn` may see, and some passes; a pass is what `decide` may
+see and the questions whose answers it must give. Splits are by subject, group, block or time, never by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import ModuleType
+
+import numpy as np
+import polars as pl
+
+from unibody.errors import SetupError
+from unibody.gate import Cut, filtered, subject_column
+from unibody.lake import Lake
+from unibody.solution import Kind, UseCase
+from unibody.tables import Outcome, Table
+
+FOLDS = 5
+MOMENTS = 4  # times in its life at which a subject that ran to failure is asked about
+GRID = 24  # instants at which all subjects are asked whether they fail within the horizon
+TEST_SHARE = 0.3  # of the time span, at its end
+SEED = 20260101
+QUESTION = ("unit", "subject", "at", "usage", "truth", "truth_label")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One call of `decide`: what it may see, and the questions (columns of QUESTION) to be answered."""
+
+    cut: Cut
+    questions: pl.DataFrame
+    by_instant: bool = False  # answers belong to a subject AND an instant
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What is learned from, and what is then asked; `past` is the training part's truth, as questions."""
+
+    name: str
+    learn: Cut
+    passes: tuple[Pass, ...]
+    past: pl.DataFrame
+
+
+def truth_of(lake: Lake, case: UseCase) -> pl.DataFrame:
+    """The outcome rows a use case is judged by; SetupError where it has none."""
+    if case.truth is None:
+        raise SetupError(f"use case {case.name}: states no truth, so it cannot be judged")
+    rows = filtered(lake.rows(Outcome), Outcome, case)
+    found: pl.DataFrame = rows.select(*Outcome.columns).to_polars()
+    if found.is_empty():
+        there = lake.rows(Outcome)["truth"].value_counts().to_polars()["truth"].to_list()
+        raise SetupError(
+            f"use case {case.name}: no outcome rows of truth {case.truth!r}; there are {', '.join(map(str, there)) or 'none'}"
+        )
+    # rows of one subject and instant have one key; the order must not depend on how the lake stores them
+    return found.sort("subject", "happened_at")
+
+
+def clock(lake: Lake, case: UseCase, module: ModuleType, as_of: datetime | None = None) -> pl.DataFrame:
+    """Every subject's instants: subject, at, usage (null where the table counts none), sorted."""
+    import ibis
+
+    for table in module.READS:
+        name = subject_column(table, case)
+        if table is Outcome or name is None:
+            continue
+        rows = filtered(lake.rows(table, as_of), table, case)
+        usage = rows[table.usage_in] if table.usage_in else ibis.null("float64")
+        rows = rows.select(subject=rows[name], at=rows[table.at], usage=usage)
+        found: pl.DataFrame = rows.group_by("subject", "at").aggregate(usage=rows["usage"].max()).to_polars()
+        return found.sort("subject", "at")
+    raise SetupError(f"use case {case.name}: none of its tables has the column {case.subject!r}")
+
+
+def folds(lake: Lake, case: UseCase, module: ModuleType) -> Iterator[Fold]:
+    """The folds of a use case, by its kind and split."""
+    truth, ticks = truth_of(lake, case), clock(lake, case, module)
+    assert case.split is not None
+    dated = truth["value"].is_null().all() and truth["label"].is_null().all()
+    if case.kind is Kind.LIFE:
+        yield from _life(lake, case, module, truth, ticks)
+    elif case.kind is Kind.DETECTION:
+        yield from _detection(lake, case, module, truth, ticks)
+    elif case.kind is Kind.EVENT and dated:
+        yield from _horizon(lake, case, module, truth, ticks)
+    else:
+        yield from _labels(lake, case, module, truth, ticks)
+
+
+# ---- parting subjects
+
+
+def _parts(
+    lake: Lake, case: UseCase, module: ModuleType, subjects: pl.DataFrame
+) -> Iterator[tuple[str, pl.Series, pl.Series]]:
+    """Name, training subjects and test subjects of each fold. `subjects`: subject, at (its place in time)."""
+    split = case.split
+    assert split is not None
+    ordered = subjects.sort("at", "subject")
+    if split.how == "time":
+        edge = _edge(ordered["at"])
+        late = ordered.filter(pl.col("at") >= edge)["subject"]
+        yield "time", ordered.filter(pl.col("at") < edge)["subject"], late
+        return
+    if split.how == "blocks":
+        names = ordered["subject"].unique(maintain_order=True)
+        place = pl.Series(np.arange(len(names)) * FOLDS // max(len(names), 1))
+        for k in range(FOLDS):
+            yield f"block {k + 1}", names.filter(place != k), names.filter(place == k)
+        return
+    groups = _groups(lake, case, module, subjects)
+    if split.how == "is":
+        test = groups["group"] == split.value
+        if not test.any():
+            there = ", ".join(map(str, groups["group"].unique().sort().head(8)))
+            raise SetupError(
+                f"use case {case.name}: no subject has {split.column} = {split.value}; there are {there}"
+            )
+        yield str(split), groups.filter(~test)["subject"], groups.filter(test)["subject"]
+        return
+    names = groups["group"].unique().sort()
+    if len(names) < 2:
+        raise SetupError(
+            f"use case {case.name}: split by {split.column} needs at least 2 values, there is {names.to_list()}"
+        )
+    shuffled = names.gather(np.random.default_rng(SEED).permutation(len(names)))
+    count = min(FOLDS, len(names))
+    for k in range(count):
+        test = groups["group"].is_in(shuffled.gather_every(count, k).implode())
+        yield f"{split} {k + 1}", groups.filter(~test)["subject"], groups.filter(test)["subject"]
+
+
+def _groups(lake: Lake, case: UseCase, module: ModuleType, subjects: pl.DataFrame) -> pl.DataFrame:
+    """subject, group: the value of the split's column for each subject."""
+    column = case.split.column if case.split else ""
+    names = subjects.select(pl.col("subject").unique().sort())
+    if column in (case.subject, "subject"):
+        return names.with_columns(group=pl.col("subject"))
+    tables: list[type[Table]] = [Outcome, *(t for t in module.READS if t is not Outcome)]
+    for table in tables:
+        name = subject_column(table, case)
+        if name is None or column not in table.columns:
+            continue
+        rows = filtered(lake.rows(table), table, case)
+        found = (
+            rows.group_by(subject=rows[name]).aggregate(group=rows[column].cast("string").min()).to_polars()
+        )
+        groups = names.join(found, on="subject", how="left").drop_nulls("group")
+        if groups.height:
+            return groups
+    raise SetupError(
+        f"use case {case.name}: split: no table it reads fills a column {column!r} for its subjects"
+    )
+
+
+def _edge(at: pl.Series) -> datetime:
+    first, last = at.min(), at.max()
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    return first + (last - first) * (1 - TEST_SHARE)
+
+
+# ---- kinds
+
+
+def _life(
+    lake: Lake, case: UseCase, module: ModuleType, truth: pl.DataFrame, ticks: pl.DataFrame
+) -> Iterator[Fold]:
+    """How much usage is left, asked at moments in each life (or at its last reading, where truth says what is left)."""
+    truth = truth.unique("subject", keep="last", maintain_order=True)
+    lives = truth.join(
+        ticks.group_by("subject").agg(last=pl.col("at").max(), used=pl.col("usage").max()), on="subject"
+    )
+    silent = truth.height - lives.height
+    if lives.is_empty():
+        raise SetupError(f"use case {case.name}: none of {silent} subjects with a truth has readings")
+    assert case.split is not None
+    if case.split.how == "time":
+        edge = _edge(ticks["at"])
+        past = lives.filter(pl.col("happened_at") < edge)
+        open_then = lives.filter(pl.col("happened_at") >= edge)
+        moments = ticks.filter(pl.col("at") < edge).group_by("subject").agg(pl.all().sort_by("at").last())
+        asked = _life_truth(open_then.join(moments, on="subject"), case)
+        yield Fold(
+            "time",
+            Cut(past.select("subject"), before=edge),
+            (Pass(Cut(asked.select("subject"), before=edge), asked),),
+            _lives_asked(past, ticks, case),
+        )
+        return
+    for name, train, test in _parts(lake, case, module, lives.select("subject", at="happened_at")):
+        asked = _lives_asked(lives.filter(pl.col("subject").is_in(test.implode())), ticks, case)
+        passes = tuple(
+            Pass(Cut(q.select("subject", until="at")), q.drop("moment"))
+            for (_,), q in asked.group_by(["moment"], maintain_order=True)
+        )
+        past = _lives_asked(lives.filter(pl.col("subject").is_in(train.implode())), ticks, case).drop(
+            "moment"
+        )
+        yield Fold(name, Cut(train.to_frame("subject")), passes, past)
+
+
+def _lives_asked(lives: pl.DataFrame, ticks: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+    """Questions about lives, with `moment`, the number of the pass."""
+    ended = lives.filter(pl.col("remaining").is_null())
+    random = np.random.default_rng(SEED)
+    counted = ticks.join(ended.select("subject"), on="subject", how="semi").with_columns(
+        place=pl.int_range(pl.len()).over("subject"), count=pl.len().over("subject")
+    )
+    parts = []
+    for moment in range(MOMENTS):
+        share = pl.DataFrame({"subject": ended["subject"], "share": random.uniform(0.2, 0.98, ended.height)})
+        at = counted.join(share, on="subject").filter(
+            pl.col("place") == (pl.col("share") * (pl.col("count") - 1)).round().cast(pl.Int64)
+        )
+        parts.append(
+            _life_truth(
+                ended.join(at.select("subject", "at", "usage"), on="subject", suffix="_then"), case
+            ).with_columns(moment=moment)
+        )
+    running = lives.filter(pl.col("remaining").is_not_null())
+    end = running.join(
+        ticks.group_by("subject").agg(pl.all().sort_by("at").last()), on="subject", suffix="_then"
+    )
+    parts.append(_life_truth(end, case).with_columns(moment=0))
+    return pl.concat(parts)
+
+
+def _life_truth(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+    """What was left at `at`: stated, else by usage, else in hours."""
+    now = (
+        "usage_then"
+        if "usage_then" in rows.columns
+        else "usage_right"
+        if "usage_right" in rows.columns
+        else "usage"
+    )
+    hours = (pl.col("happened_at") - pl.col("at")).dt.total_seconds() / 3600
+    left = (
+        pl.coalesce(pl.col("remaining"), pl.col("usage") - pl.col(now), hours)
+        if now != "usage"
+        else pl.coalesce(pl.col("remaining"), hours)
+    )
+    return rows.select(
+        unit="subject",
+        subject="subject",
+        at="at",
+        usage=pl.col(now),
+        truth=left.cast(pl.Float64),
+        truth_label=pl.lit(None, pl.String),
+    )
+
+
+def _labels(
+    lake: Lake, case: UseCase, module: ModuleType, truth: pl.DataFrame, ticks: pl.DataFrame
+) -> Iterator[Fold]:
+    """One question a truth row, asked when all its readings are in: yes or no, how much, which."""
+    last = (
+        ticks.group_by("subject").agg(pl.all().sort_by("at").last()).rename({"usage": "used", "at": "last"})
+    )
+    rows = truth.join(last, on="subject").with_columns(at="happened_at")
+    asked = rows.select(
+        unit="subject",
+        subject="subject",
+        at="at",
+        usage="used",
+        truth=pl.col("value"),
+        truth_label=pl.col("label"),
+    )
+    for name, train, test in _parts(lake, case, module, rows.select("subject", "at")):
+        questions = asked.filter(pl.col("subject").is_in(test.implode()))
+        past = asked.filter(pl.col("subject").is_in(train.implode()))
+        yield Fold(
+            name,
+            Cut(train.unique().sort().to_frame("subject")),
+            (Pass(Cut(questions.select(pl.col("subject").unique().sort())), questions),),
+            past,
+        )
+
+
+def _horizon(
+    lake: Lake, case: UseCase, module: ModuleType, truth: pl.DataFrame, ticks: pl.DataFrame
+) -> Iterator[Fold]:
+    """Does it happen within the horizon, asked of every running subject at instants a horizon apart."""
+    if not case.horizon_hours:
+        raise SetupError(f"use case {case.name}: its truth is dated events, so it must state horizon_hours")
+    horizon = timedelta(hours=case.horizon_hours)
+    assert case.split is not None
+    first, last = ticks["at"].min(), ticks["at"].max()
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    edge = _edge(ticks["at"])
+
+    def grid(begin: datetime, end: datetime) -> list[datetime]:
+        count = int((end - begin) / horizon)
+        step = max(1, -(-count // GRID))
+        return [begin + horizon * k for k in range(0, count, step)]
+
+    def asked(at: datetime, subjects: pl.DataFrame) -> pl.DataFrame:
+        then = (
+            ticks.filter((pl.col("at") < at) & (pl.col("at") >= at - horizon))
+            .group_by("subject")
+            .agg(pl.all().sort_by("at").last())
+        )
+        then = then.join(subjects, on="subject", how="semi")
+        hits = truth.filter((pl.col("happened_at") > at) & (pl.col("happened_at") <= at + horizon))[
+            "subject"
+        ].unique()
+        return then.select(
+            unit="subject",
+            subject="subject",
+            at=pl.lit(at).dt.cast_time_unit("us"),
+            usage="usage",
+            truth=pl.col("subject").is_in(hits.implode()).cast(pl.Float64),
+            truth_label=pl.lit(None, pl.String),
+        ).sort("subject")
+
+    everyone = ticks.select(pl.col("subject").unique().sort())
+    if case.split.how == "time":
+        begin = first + horizon
+        past = pl.concat([asked(t, everyone) for t in grid(begin, edge)] or [asked(edge, everyone).clear()])
+        passes = tuple(Pass(Cut(before=t), q) for t in grid(edge, last) if (q := asked(t, everyone)).height)
+        yield Fold("time", Cut(before=edge), passes, past)
+        return
+    places = ticks.group_by("subject").agg(at=pl.col("at").min())
+    for name, train, test in _parts(lake, case, module, places):
+        chosen, learned = test.to_frame("subject"), train.to_frame("subject")
+        past = pl.concat([asked(t, learned) for t in grid(first + horizon, last)])
+        passes = tuple(
+            Pass(Cut(chosen.unique(), before=t), q)
+            for t in grid(first + horizon, last)
+            if (q := asked(t, chosen)).height
+        )
+        yield Fold(name, Cut(learned.unique()), passes, past)
+
+
+def _detection(
+    lake: Lake, case: UseCase, module: ModuleType, truth: pl.DataFrame, ticks: pl.DataFrame
+) -> Iterator[Fold]:
+    """Is this instant unusual, asked of every instant; true within the labelled windows."""
+    windows = truth.with_columns(ended_at=pl.coalesce("ended_at", "happened_at")).with_row_index("window")
+    inside = ticks.join(
+        windows.select("subject", "window", "happened_at", "ended_at"), on="subject", how="inner"
+    )
+    inside = inside.filter(pl.col("at").is_between("happened_at", "ended_at")).unique(
+        ["subject", "at"], keep="first", maintain_order=True
+    )
+    rows = ticks.join(inside.select("subject", "at", "window"), on=["subject", "at"], how="left")
+    day = pl.format("{} {}", "subject", pl.col("at").dt.date())
+    asked = rows.select(
+        unit=pl.when(pl.col("window").is_not_null()).then(pl.format("window {}", "window")).otherwise(day),
+        subject="subject",
+        at="at",
+        usage="usage",
+        truth=pl.col("window").is_not_null().cast(pl.Float64),
+        truth_label=pl.lit(None, pl.String),
+    )
+    assert case.split is not None
+    if case.split.how == "time":
+        first_window = windows["happened_at"].min()
+        assert isinstance(first_window, datetime)
+        edge = min(first_window, _edge(ticks["at"]))
+        late = asked.filter(pl.col("at") >= edge)
+        yield Fold(
+            "time", Cut(before=edge), (Pass(Cut(), late, by_instant=True),), asked.filter(pl.col("at") < edge)
+        )
+        return
+    places = ticks.group_by("subject").agg(at=pl.col("at").min())
+    for name, train, test in _parts(lake, case, module, places):
+        late = asked.filter(pl.col("subject").is_in(test.implode()))
+        past = asked.filter(pl.col("subject").is_in(train.implode()))
+        yield Fold(
+            name,
+            Cut(train.to_frame("subject")),
+            (Pass(Cut(test.to_frame("subject")), late, by_instant=True),),
+            past,
+        )
+
+
+def without_truth(case: UseCase) -> UseCase:
+    """The use case as `decide` sees it when judged: nothing of the truth is in it."""
+    return replace(case, truth=None, split=None)

@@ -1,0 +1,1 @@
+"""Learning and scoring that know no domain."""

@@ -1,0 +1,1 @@
+"""What a plant's machines and tools need next: failures, defects, processes, energy."""

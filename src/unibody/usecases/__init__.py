@@ -1,0 +1,1 @@
+"""The questions: one TOML file each, in the rooms of the business."""
