@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from unibody.backbone import Backbone
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="One structure for a car maker's data and decisions."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="One structure for a car maker's data and decisions.",
 )
 twin_app = typer.Typer(no_args_is_help=True, help="A whole car maker, made up, with known answers.")
 lake_app = typer.Typer(no_args_is_help=True, help="The facts: status, rows, quarantine, lineage.")
@@ -69,7 +72,9 @@ def _table(columns: list[str], rows: list[list[Any]], title: str | None = None) 
     for row in rows:
         # markup off: a name out of a raw file is text, never formatting
         table.add_row(*(_escape(str(c)) for c in row))
-    Console().print(table)
+    console = Console()
+    # a program that reads the output, or a narrow log, gets whole lines
+    (console if console.is_terminal else Console(width=200)).print(table)
 
 
 def _escape(text: str) -> str:

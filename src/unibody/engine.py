@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from multiprocessing import get_context
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unibody.errors import RefusedError, StoreError
@@ -25,8 +28,12 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+#: Snapshots of tables that a connection keeps by name; older ones go, or a service would gather them for ever.
+_KEPT = 200
+
+
 @cache
-def _connection(process: int) -> Any:
+def _connection(process: int, thread: int) -> Any:
     import ibis
 
     con = ibis.duckdb.connect()
@@ -35,8 +42,13 @@ def _connection(process: int) -> Any:
 
 
 def connection() -> Any:
-    """The DuckDB behind ibis, one a process (a forked child must not share its parent's)."""
-    return _connection(os.getpid())
+    """The DuckDB behind ibis, one a process and thread: neither a fork nor two threads may share one."""
+    return _connection(os.getpid(), get_ident())
+
+
+@cache
+def _views(process: int, thread: int) -> dict[str, ir.Table]:
+    return {}
 
 
 def parquet(files: Sequence[str], empty: pa.Schema) -> ir.Table:
@@ -45,7 +57,35 @@ def parquet(files: Sequence[str], empty: pa.Schema) -> ir.Table:
 
     if not files:
         return ibis.memtable(empty.empty_table())
-    return connection().read_parquet(list(files), union_by_name=True)
+    views = _views(os.getpid(), get_ident())
+    name = "files_" + sha256("\n".join(files).encode()).hexdigest()[:24]
+    if name not in views:
+        with broken_files("lake"):
+            views[name] = connection().read_parquet(list(files), table_name=name, union_by_name=True)
+    views[name] = views.pop(name)  # the last used comes last
+    if len(views) > _KEPT:
+        oldest = next(iter(views))
+        del views[oldest]
+        connection().drop_view(oldest, force=True)
+    return views[name]
+
+
+@contextmanager
+def broken_files(where: str) -> Iterator[None]:
+    """What DuckDB says of a file that is gone or broken, as StoreError."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InvalidInputException, duckdb.OutOfMemoryException) as e:
+        raise StoreError(f"{where}: a file of the lake cannot be read: {str(e).splitlines()[0]}") from e
+
+
+def frame(expr: ir.Table) -> pl.DataFrame:
+    """All rows of an expression that is known to be small; `collect` is for what may be large."""
+    with broken_files("lake"):
+        found: pl.DataFrame = expr.to_polars()
+    return found
 
 
 def unnest(table: ir.Table, lists: Iterable[str]) -> ir.Table:
@@ -69,18 +109,14 @@ class Lazy:
 
 def collect(expr: ir.Table, limit: int, where: str) -> pl.DataFrame:
     """Run an expression and bring its rows into memory, `limit` at the most."""
-    import duckdb
-
-    try:
-        frame: pl.DataFrame = expr.limit(limit + 1).to_polars()
-    except duckdb.IOException as e:
-        raise StoreError(f"{where}: a file of the lake cannot be read: {e}") from e
-    if frame.height > limit:
+    with broken_files(where):
+        found: pl.DataFrame = expr.limit(limit + 1).to_polars()
+    if found.height > limit:
         raise RefusedError(
             f"{where}: more than {limit:,} rows would come into memory; filter or aggregate `expr` first, "
             "or raise collect_rows_max"
         )
-    return frame
+    return found
 
 
 def per_group(function: Callable[[A], B], groups: Iterable[A], processes: int = 0) -> Iterator[B]:

@@ -126,14 +126,10 @@ class Lake:
         batch covers; `app` the name under which that is remembered (default: the source). Returns False where these
         records are there already. StoreError where the disk is full or another process appends the same source.
         """
+        app = app or source
         handle = self._handle(table, create=True)
         assert handle is not None
-        app = app or source
-        if (
-            (handle.transaction_version(app) or -1) >= up_to
-            and up_to >= 0
-            and handle.transaction_version(app) is not None
-        ):
+        if self._reached(handle, app) >= up_to:
             return False
         rows = pack(table, frame) if table.packs else frame
         rows = rows.with_columns(ingested_at=pl.lit(now, Instant), source=pl.lit(source), run=pl.lit(run))
@@ -162,7 +158,11 @@ class Lake:
     def committed(self, table: type[Table], app: str) -> int:
         """Last record of this source that the table holds; -1: none."""
         handle = self._handle(table)
-        version = handle.transaction_version(app) if handle else None
+        return self._reached(handle, app) if handle else -1
+
+    @staticmethod
+    def _reached(handle: DeltaTable, app: str) -> int:
+        version = handle.transaction_version(app)
         return -1 if version is None else int(version)
 
     def stored(self, table: type[Table]) -> ir.Table:
@@ -184,13 +184,16 @@ class Lake:
         expr = self.stored(table)
         if as_of is not None:
             expr = expr.filter(expr["known_at"] <= ibis.timestamp(as_of))
-            if not table.foresees:
-                expr = expr.filter(expr[table.at] < ibis.timestamp(as_of))
+            if (
+                table.at in table.key
+            ):  # no version can move it, so what comes later may go before versions are told apart
+                expr = _happened(expr, table, as_of)
         # a total order: of two versions known at the same instant the one that came in later counts
         newest = [ibis.desc(c) for c in ("known_at", "ingested_at", "source", "record")]
         rank = ibis.row_number().over(ibis.window(group_by=list(table.key), order_by=newest))
         expr = expr.mutate(_rank=rank)
-        return expr.filter((expr["_rank"] == 0) & ~expr["deleted"]).drop("_rank")
+        expr = expr.filter((expr["_rank"] == 0) & ~expr["deleted"]).drop("_rank")
+        return expr if as_of is None or table.at in table.key else _happened(expr, table, as_of)
 
     def status(self) -> dict[str, dict[str, int]]:
         """Rows, bytes and files of each table that is there."""
@@ -213,7 +216,7 @@ class Lake:
             return 0
         if table.packs:
             expr = engine.parquet(handle.file_uris(), stored_schema(table))
-            return int(expr["record"].length().sum().to_pyarrow().as_py() or 0)
+            return int(engine.frame(expr.aggregate(n=expr["record"].length().sum())).item() or 0)
         return int(pl.DataFrame(handle.get_add_actions(flatten=True))["num_records"].sum())
 
     def version(self, table: type[Table]) -> int:
@@ -230,6 +233,13 @@ class Lake:
             return dict(handle.optimize.compact())
         except DeltaError as e:
             raise StoreError(f"lake {self.path(table)}: {e}") from e
+
+
+def _happened(expr: ir.Table, table: type[Table], as_of: datetime) -> ir.Table:
+    """What happened before; a table that foresees keeps what is still to come."""
+    import ibis
+
+    return expr if table.foresees else expr.filter(expr[table.at] < ibis.timestamp(as_of))
 
 
 def named(title: str) -> type[Table]:

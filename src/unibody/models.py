@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,11 @@ def save(model: Any, folder: Path) -> None:
         raise SetupError(f"model {type(model).__name__}: should be a frozen dataclass")
     folder.mkdir(parents=True, exist_ok=True)
     body = {f.name: _out(getattr(model, f.name), f.name, folder) for f in fields(model)}
-    (folder / "model.json").write_text(json.dumps({"class": type(model).__name__, "fields": body}, indent=1))
+    (folder / "model.json").write_text(
+        json.dumps(
+            {"class": type(model).__name__, "module": type(model).__module__, "fields": body}, indent=1
+        )
+    )
 
 
 def _out(value: Any, name: str, folder: Path) -> Any:
@@ -69,10 +74,13 @@ def _out(value: Any, name: str, folder: Path) -> Any:
 
 
 def load(folder: Path, module: ModuleType) -> Any:
-    """Read a model back; its class is looked up in the solution's module by name."""
+    """Read a model back; its class is looked up in the solution's module, or in a file of its folder."""
     try:
         body = json.loads((folder / "model.json").read_text())
-        cls = getattr(module, body["class"], None)
+        home = str(body["module"])
+        # only code of the solution itself is ever looked at, whatever a model file says
+        owner = import_module(home) if home.startswith(module.__name__ + ".") else module
+        cls = getattr(owner, body["class"], None)
         if not is_dataclass(cls) or not isinstance(cls, type):
             raise SetupError(f"{folder}: {module.__name__} has no model class {body['class']!r}")
         return cls(**{k: _in(v, folder) for k, v in body["fields"].items()})

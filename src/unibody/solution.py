@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from unibody.errors import SetupError
+from unibody.errors import SetupError, UnibodyError
 from unibody.tables import Decision, Table
 
 if TYPE_CHECKING:
@@ -160,6 +160,30 @@ ANSWER: tuple[str, ...] = tuple(
 ANSWER_REQUIRED: tuple[str, ...] = ("subject", "decided_at", "action", "reason", "evidence", "score")
 
 _SIGNATURES = {"learn": ("tables", "case", "base"), "decide": ("model", "tables", "case")}
+
+
+def learned(module: ModuleType, tables: Tables, case: UseCase, base: Any = None) -> Any:
+    """Call a solution's `learn`; whatever it raises names the use case and the solution."""
+    try:
+        return module.learn(tables, case, base)
+    except UnibodyError:
+        raise
+    except Exception as e:  # a solution is anybody's code
+        raise SetupError(_fault(case, "learn", e)) from e
+
+
+def decided(module: ModuleType, model: Any, tables: Tables, case: UseCase) -> Any:
+    """Call a solution's `decide`; whatever it raises names the use case and the solution."""
+    try:
+        return module.decide(model, tables, case)
+    except UnibodyError:
+        raise
+    except Exception as e:  # a solution is anybody's code
+        raise SetupError(_fault(case, "decide", e)) from e
+
+
+def _fault(case: UseCase, step: str, e: Exception) -> str:
+    return f"use case {case.name}: solution {case.solution} broke in {step}: {type(e).__name__}: {e}"
 
 
 def kinds(module: ModuleType) -> tuple[Kind, ...]:

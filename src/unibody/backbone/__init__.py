@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 
 import unibody
-from unibody import catalog
+from unibody import catalog, engine
 from unibody.backbone import ingest as ingesting
 from unibody.backbone import judge as judging
+from unibody.backbone import replay as replaying
 from unibody.backbone import run as running
 from unibody.backbone.ingest import Tally
 from unibody.dialects import dialect as dialects
@@ -72,7 +73,7 @@ class Backbone:
 
     def replay(self) -> Tally:
         """Map quarantined records again with the dialects as they are now."""
-        return ingesting.replay(self.lake, self.dialects, self.limits)
+        return replaying.replay(self.lake, self.dialects, self.limits)
 
     @property
     def limits(self) -> Limits:
@@ -96,7 +97,7 @@ class Backbone:
 
     def sources(self) -> list[dict[str, Any]]:
         """Each source as last seen, newest first."""
-        found: pl.DataFrame = self.lake.rows(Source).select(*Source.columns).to_polars()
+        found = engine.frame(self.lake.rows(Source).select(*Source.columns))
         return (
             found.sort("seen_at", descending=True)
             .unique("source_id", keep="first", maintain_order=True)
@@ -107,9 +108,9 @@ class Backbone:
         """Waiting quarantine entries, newest first, and how many there are."""
         waiting = self.lake.rows(Quarantined)
         waiting = waiting.filter(waiting["state"] == "waiting").select(*Quarantined.columns)
-        count = int(waiting.count().to_pyarrow().as_py())
+        count = int(engine.frame(waiting.aggregate(n=waiting.count())).item())
         newest = [waiting["found_at"].desc(), waiting["from_source"], waiting["from_record"]]
-        return waiting.order_by(newest).limit(limit).to_polars().to_dicts(), count
+        return engine.frame(waiting.order_by(newest).limit(limit)).to_dicts(), count
 
     def lineage(self, source: str, record: int | None = None) -> dict[str, Any]:
         """Where rows came from: one source, the rows (of one record, or counts) it became, its quarantine."""
@@ -127,17 +128,17 @@ class Backbone:
             stored = self.lake.stored(table)
             mine = stored.filter(stored["source"] == source)
             if record is None:
-                count = int(mine.count().to_pyarrow().as_py())
+                count = int(engine.frame(mine.aggregate(n=mine.count())).item())
                 rows |= {title: count} if count else {}
             else:
-                found = mine.filter(mine["record"] == record).limit(1000).to_polars().to_dicts()
+                found = engine.frame(mine.filter(mine["record"] == record).limit(1000)).to_dicts()
                 rows |= {title: found} if found else {}
         return {"source": about[0], "record": record, "rows": rows}
 
     def show(self, title: str, limit: int = 20, as_of: datetime | None = None) -> pl.DataFrame:
         """The first rows of a table as known now or at `as_of`, with where each came from."""
         table = named(title)
-        found: pl.DataFrame = self.lake.rows(table, as_of).limit(limit).to_polars()
+        found = engine.frame(self.lake.rows(table, as_of).limit(limit))
         return found
 
     # ---- decisions out
@@ -202,12 +203,8 @@ class Backbone:
         if found is None:
             raise SetupError(f"no decision {decision_id!r}; `unibody decisions` lists them")
         expr = self.lake.stored(Decision)
-        revisions = (
-            expr.filter(expr["decision_id"] == decision_id)
-            .select(*Decision.columns)
-            .to_polars()
-            .sort("revision")
-        )
+        mine = expr.filter(expr["decision_id"] == decision_id).select(*Decision.columns)
+        revisions = engine.frame(mine).sort("revision")
         return found | {
             "revisions": revisions.to_dicts(),
             "history": [vars(s) for s in self.ledger.history(decision_id)],
@@ -224,7 +221,7 @@ class Backbone:
         if signals:
             rows = rows.filter(rows["signal"].isin(signals))
         rows = rows.select("signal", "read_at", "usage", "value").order_by(["signal", "read_at"])
-        found: pl.DataFrame = rows.limit(500_000).to_polars()
+        found = engine.frame(rows.limit(500_000))
         return found
 
 

@@ -22,7 +22,7 @@ from unibody.gate import opened
 from unibody.lake import Lake
 from unibody.ledger import Ledger
 from unibody.methods import scores
-from unibody.solution import ANSWER, ANSWER_REQUIRED, UseCase
+from unibody.solution import ANSWER, ANSWER_REQUIRED, UseCase, decided, learned
 from unibody.tables import Decision, Outcome
 
 ANSWERED = ("score", "value", "low", "high", "label", "worth_eur")
@@ -182,12 +182,12 @@ def _fold(
     case: UseCase, module: ModuleType, lake: Lake, ledger: Ledger, fold: Fold, limit: int
 ) -> pl.DataFrame:
     learning = opened(lake, ledger, case, module.READS, "learn", cut=fold.learn, limit=limit)
-    model = module.learn(learning, case, None)
+    model = learned(module, learning, case)
     blind = without_truth(case)
     parts = []
     for step in fold.passes:
         tables = opened(lake, ledger, blind, module.READS, "decide", cut=step.cut, limit=limit)
-        parts.append(_paired(step, checked(module.decide(model, tables, blind), case)))
+        parts.append(_paired(step, checked(decided(module, model, tables, blind), case)))
     if not parts:
         raise SetupError(f"use case {case.name}, {fold.name}: there is nothing to ask; is the split right?")
     return pl.concat(parts)

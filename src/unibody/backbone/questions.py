@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import polars as pl
 
+from unibody import engine
 from unibody.errors import SetupError
 from unibody.gate import Cut, filtered, subject_column
 from unibody.lake import Lake
@@ -52,9 +53,9 @@ def truth_of(lake: Lake, case: UseCase) -> pl.DataFrame:
     if case.truth is None:
         raise SetupError(f"use case {case.name}: states no truth, so it cannot be judged")
     rows = filtered(lake.rows(Outcome), Outcome, case)
-    found: pl.DataFrame = rows.select(*Outcome.columns).to_polars()
+    found = engine.frame(rows.select(*Outcome.columns))
     if found.is_empty():
-        there = lake.rows(Outcome)["truth"].value_counts().to_polars()["truth"].to_list()
+        there = engine.frame(lake.rows(Outcome)["truth"].value_counts())["truth"].to_list()
         raise SetupError(
             f"use case {case.name}: no outcome rows of truth {case.truth!r}; there are {', '.join(map(str, there)) or 'none'}"
         )
@@ -73,7 +74,7 @@ def clock(lake: Lake, case: UseCase, module: ModuleType, as_of: datetime | None 
         rows = filtered(lake.rows(table, as_of), table, case)
         usage = rows[table.usage_in] if table.usage_in else ibis.null("float64")
         rows = rows.select(subject=rows[name], at=rows[table.at], usage=usage)
-        found: pl.DataFrame = rows.group_by("subject", "at").aggregate(usage=rows["usage"].max()).to_polars()
+        found = engine.frame(rows.group_by("subject", "at").aggregate(usage=rows["usage"].max()))
         return found.sort("subject", "at")
     raise SetupError(f"use case {case.name}: none of its tables has the column {case.subject!r}")
 
@@ -148,8 +149,8 @@ def _groups(lake: Lake, case: UseCase, module: ModuleType, subjects: pl.DataFram
         if name is None or column not in table.columns:
             continue
         rows = filtered(lake.rows(table), table, case)
-        found = (
-            rows.group_by(subject=rows[name]).aggregate(group=rows[column].cast("string").min()).to_polars()
+        found = engine.frame(
+            rows.group_by(subject=rows[name]).aggregate(group=rows[column].cast("string").min())
         )
         groups = names.join(found, on="subject", how="left").drop_nulls("group")
         if groups.height:

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from unibody import models
+from unibody import engine, models
 from unibody.backbone import judge as judging
 from unibody.backbone.questions import clock, folds, truth_of, without_truth
 from unibody.errors import SetupError
@@ -24,7 +24,7 @@ from unibody.gate import Cut, opened
 from unibody.lake import Lake
 from unibody.ledger import Ledger
 from unibody.methods import scores
-from unibody.solution import UseCase
+from unibody.solution import UseCase, decided, learned
 from unibody.tables import Decision, Instant
 
 Progress = Callable[[str, int, int], None]
@@ -108,7 +108,7 @@ def _run(
     cut, held_back = _open_subjects(case, module, lake, as_of)
     blind = without_truth(case)
     tables = opened(lake, ledger, blind, module.READS, "decide", cut=cut, as_of=as_of, limit=limit)
-    answers = judging.checked(module.decide(model, tables, blind), case)
+    answers = judging.checked(decided(module, model, tables, blind), case)
     new = _propose(answers, case, lake, ledger, live.name)
     return Ran(
         case.name, live.name, answers.height, new, live.tags.get("snapshot") == key, judgement, held_back
@@ -130,7 +130,7 @@ def _learn(
     tables = opened(
         lake, ledger, case, module.READS, "learn", cut=_learnable(case, module, lake), limit=limit
     )
-    model = module.learn(tables, case, _base(case, module, registry))
+    model = learned(module, tables, case, _base(case, module, registry))
     answers = judgement.pairs() if judgement else None
     better, gain = True, None
     if live is not None and answers is not None:
@@ -278,5 +278,5 @@ def latest(lake: Lake, usecase: str | None = None) -> pl.DataFrame:
     expr = lake.rows(Decision)
     if usecase is not None:
         expr = expr.filter(expr["usecase"] == usecase)
-    found: pl.DataFrame = expr.select(*Decision.columns, "known_at").to_polars()
+    found = engine.frame(expr.select(*Decision.columns, "known_at"))
     return found.sort("decision_id", "revision").unique("decision_id", keep="last", maintain_order=True)

@@ -44,6 +44,8 @@ def map_records(
     `names` is what the file name says; `now` bounds clocks that run ahead. Raises SetupError where the dialect
     names raw columns that the batch does not have.
     """
+    if raw.is_empty():  # a file read to its end before: there are no columns to speak of
+        return Mapped({}, {}, pl.DataFrame(schema=FAULTS), pl.DataFrame(schema=FAULTS))
     raw = _split(_keyed(raw, kind, where), kind, where)
     columns = {n: d for n, d in raw.schema.items() if n != "record"}
     aside = pl.DataFrame(schema=FAULTS)
@@ -135,7 +137,7 @@ def _items(raw: pl.DataFrame, name: str, where: str) -> tuple[pl.DataFrame, pl.D
             found = json.loads(text.encode()) if text else []
             if not isinstance(found, list):
                 raise ValueError("it is something else")
-            mine = [json.flat(x if isinstance(x, dict) else {"value": x}) for x in found]
+            mine = [json.flat(_named(x)) for x in found]
         except ValueError as e:
             faults.append((record, f"{name} should be a list: {e}"))
             continue
@@ -146,6 +148,13 @@ def _items(raw: pl.DataFrame, name: str, where: str) -> tuple[pl.DataFrame, pl.D
         {f"{name}.{f}": pl.Series([x.get(f) for x in items], dtype=pl.String) for f in fields}
     )
     return raw[places].hstack(made), pl.DataFrame(faults, schema=FAULTS, orient="row")
+
+
+def _named(item: object) -> dict[str, object]:
+    """An item's fields; those of a list are called 0, 1, ... and a bare value `value`."""
+    if isinstance(item, list):
+        return {str(i): x for i, x in enumerate(item)}
+    return item if isinstance(item, dict) else {"value": item}
 
 
 def _where(

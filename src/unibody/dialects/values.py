@@ -251,12 +251,13 @@ def canonical(
         pl.Binary(): "bytes",
     }[column.dtype]
     if m.codes:
-        wanted = f"one of the codes {', '.join(m.codes)}"
-        words = {word.strip(): ours for word, ours in m.codes.items()}
+        shown = [*m.codes][:12] + ["..."] * (len(m.codes) > 12)
+        wanted = f"one of the codes {', '.join(shown)}"
+        coded = {word.strip(): ours for word, ours in m.codes.items()}
         value = (
             source.cast(pl.String)
             .str.strip_chars()
-            .replace_strict(list(words), list(words.values()), default=None, return_dtype=column.dtype)
+            .replace_strict(list(coded), list(coded.values()), default=None, return_dtype=column.dtype)
         )
     elif column.dtype == Instant:
         value = instant(source, dtype, m, kind, where)

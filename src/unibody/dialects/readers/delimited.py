@@ -45,13 +45,13 @@ def read(path: Path, options: Mapping[str, Any], start: int, limits: Limits) -> 
         raise SetupError(
             f"{path}: encoding {o['encoding']!r} is unknown; write e.g. utf-8 or cp1252"
         ) from None
-    stream: io.BufferedIOBase = opened(path, limits, o["member"])
-    if o["encoding"].lower().replace("-", "").replace("_", "") not in ("utf8", "utf8sig"):
-        stream = io.BufferedReader(_Recoded(stream, path, o["encoding"]), 1 << 20)
+    stream: io.BufferedReader[Any] = io.BufferedReader(
+        _Recoded(opened(path, limits, o["member"]), path, o["encoding"]), 1 << 18
+    )
     for _ in range(o["skip_lines"]):
         stream.readline(_LINE_MAX)
     names, first = _names(path, stream, o)
-    held = _Held(stream, first, still_written(path, limits), o["delimiter"] == "whitespace")
+    held = _Held(stream, first, still_written(path, limits), o["delimiter"] == "whitespace", str(path))
     broken: list[tuple[int, str, str]] = []
 
     def keep(row: Any) -> str:
@@ -95,6 +95,8 @@ def read(path: Path, options: Mapping[str, Any], start: int, limits: Limits) -> 
         raise
     last, _ = _batch(waiting, broken, record, start)
     yield from _pieces(Batch(last.frame, last.broken, held.unfinished), limits.batch_rows)
+    if held.fault:
+        raise held.fault
 
 
 def _plain(e: Exception, o: Mapping[str, Any]) -> str:
@@ -103,7 +105,7 @@ def _plain(e: Exception, o: Mapping[str, Any]) -> str:
     return str(e).splitlines()[0]
 
 
-def _names(path: Path, stream: io.BufferedIOBase, o: Mapping[str, Any]) -> tuple[list[str], bytes]:
+def _names(path: Path, stream: io.BufferedReader[Any], o: Mapping[str, Any]) -> tuple[list[str], bytes]:
     """Column names, and bytes read ahead that belong to the data."""
     delimiter = " " if o["delimiter"] == "whitespace" else o["delimiter"]
     if len(delimiter) != 1:
@@ -182,29 +184,37 @@ def _pieces(batch: Batch, most: int) -> Iterator[Batch]:
 
 
 class _Recoded(io.RawIOBase):
-    """The text as UTF-8, whatever its file has it in."""
+    """The text as UTF-8 that is sure to be UTF-8: Arrow drops a broken record whose text it cannot decode."""
 
     def __init__(self, inner: io.BufferedIOBase, path: Path, encoding: str) -> None:
         self.inner, self.path, self.encoding = inner, path, encoding
         self.decoder = codecs.getincrementaldecoder(encoding)()
         self.ready, self.ended = b"", False
+        self.fault: FormatError | None = None
 
     def readable(self) -> bool:
         """A stream to read from."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; FormatError where the bytes are not what the dialect says."""
+        """Fill the buffer; FormatError where the bytes are not what the dialect says, after the lines before."""
         while not self.ready and not self.ended:
+            if self.fault:
+                raise self.fault
             block = self.inner.read(1 << 18)
             self.ended = not block
             try:
                 self.ready = self.decoder.decode(block, final=self.ended).encode()
-            except UnicodeError as e:
+            except UnicodeDecodeError as e:
                 wanted = (
                     f"is not {self.encoding} text; state the right encoding in the dialect's read.encoding"
                 )
-                raise FormatError(f"{self.path}: {wanted} ({e})") from e
+                self.fault, self.ended = FormatError(f"{self.path}: {wanted} ({e})"), False
+                if not self.encoding.lower().startswith(("utf-16", "utf16", "utf-32", "utf32")):
+                    before = e.object[: e.object.rfind(b"\n", 0, e.start) + 1]
+                    self.ready = before.decode(self.encoding).encode()
+            except UnicodeError as e:
+                raise FormatError(f"{self.path}: is not {self.encoding} text ({e})") from e
         data, self.ready = self.ready[: len(buffer)], self.ready[len(buffer) :]
         buffer[: len(data)] = data
         return len(data)
@@ -213,9 +223,12 @@ class _Recoded(io.RawIOBase):
 class _Held(io.RawIOBase):
     """The data as Arrow shall see it: an unfinished last line held back, white space folded where asked."""
 
-    def __init__(self, inner: io.BufferedIOBase, first: bytes, growing: bool, fold: bool) -> None:
-        self.inner, self.growing, self.fold = inner, growing, fold
+    def __init__(
+        self, inner: io.BufferedReader[Any], first: bytes, growing: bool, fold: bool, where: str
+    ) -> None:
+        self.inner, self.growing, self.fold, self.where = inner, growing, fold, where
         self.buffer, self.tail, self.unfinished, self.ended = first, b"", 0, False
+        self.fault: FormatError | None = None
 
     def readable(self) -> bool:
         """A stream to read from."""
@@ -229,19 +242,23 @@ class _Held(io.RawIOBase):
         return data
 
     def _fill(self, size: int) -> None:
-        block = self.inner.read(size)
+        try:
+            block = self.inner.read1(size)
+        except FormatError as e:
+            # the lines before are good: Arrow gets an end, the caller the fault
+            block, self.fault = b"", e
         self.ended = not block
-        if not (self.growing or self.fold):
-            self.buffer += block
-            return
         data = self.tail + block
         if self.ended:
             self.tail = b""
-            self.unfinished = int(bool(data) and self.growing)
-            lines = b"" if self.growing else data
+            self.unfinished = int(bool(data) and self.growing and self.fault is None)
+            lines = b"" if self.growing or self.fault else data
         else:
             cut = data.rfind(b"\n") + 1
             lines, self.tail = data[:cut], data[cut:]
+            if len(self.tail) > _LINE_MAX:
+                self.tail, self.ended = b"", True
+                self.fault = FormatError(f"{self.where}: a line of more than {_LINE_MAX:,} bytes is no text")
         if self.fold:
             lines = re.sub(rb"[ \t]+", b" ", re.sub(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)", b"", lines))
         self.buffer += lines

@@ -10,14 +10,11 @@ from typing import Any
 import polars as pl
 
 from unibody.plants.failure.history import Floats
-from unibody.tables.table import Instant
+from unibody.solution import ANSWER
+from unibody.tables import Decision
 
-SCHEMA: dict[str, pl.DataType] = {
-    "subject": pl.String(), "decided_at": Instant, "window": pl.String(), "action": pl.String(),
-    "reason": pl.String(), "evidence": pl.String(), "score": pl.Float64(), "value": pl.Float64(),
-    "low": pl.Float64(), "high": pl.Float64(), "label": pl.String(), "worth_eur": pl.Float64(),
-    "sure": pl.Float64(),
-}
+_DTYPES = Decision.dtypes()
+SCHEMA = {c: _DTYPES[c] for c in ANSWER}
 
 
 def frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:

@@ -289,15 +289,18 @@ def _levels(basis: regimes.Basis, h: History, places: Ints, form: str) -> Floats
     """Level of each signal at the moments or over the subjects' records."""
     z = basis.corrected(h) if form != "row" else h.columns(basis.signals)
     if form == "moment":
-        return z[places]
+        return np.asarray(z[places], dtype=np.float64)
     known = np.isfinite(z)
     total = np.add.reduceat(np.where(known, z, 0.0), h.starts[:-1], axis=0)
-    return (total / np.maximum(np.add.reduceat(known.astype(float), h.starts[:-1], axis=0), 1))[places]
+    count = np.maximum(np.add.reduceat(known.astype(float), h.starts[:-1], axis=0), 1)
+    level: Floats = total / count
+    return np.asarray(level[places], dtype=np.float64)
 
 
 def _normal(basis: regimes.Basis, h: History, places: Ints, y: Floats, form: str) -> Floats:
     no = _levels(basis, h, places, form)[y == 0]
-    return np.nan_to_num(np.vstack([np.nanmean(no, axis=0), np.maximum(np.nanstd(no, axis=0), 1e-9)]))
+    found = np.vstack([np.nanmean(no, axis=0), np.maximum(np.nanstd(no, axis=0), 1e-9)])
+    return np.asarray(np.nan_to_num(found), dtype=np.float64)
 
 
 def _line(x: Floats, y: Floats, unit: Ints, inside: Any) -> Floats:

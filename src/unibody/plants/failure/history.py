@@ -20,7 +20,7 @@ _HOUR_US = 3_600_000_000
 
 @dataclass(frozen=True)
 class History:
-    """What all machines said, sorted by machine and time; a value not read at an instant is the one before."""
+    """What all machines said, sorted by machine and time; a value not read at an instant is NaN."""
 
     machines: tuple[str, ...]
     starts: Ints  # machine i has the rows starts[i] .. starts[i + 1] - 1
@@ -53,7 +53,7 @@ class History:
         )
 
 
-def gather(readings: pl.DataFrame, *, fill: bool = True, on_usage: bool | None = None) -> History:
+def gather(readings: pl.DataFrame, *, on_usage: bool | None = None) -> History:
     """Make the matrix. Equal readings in any order give the equal matrix.
 
     A word signal `step` with the words `rough` and `fine` becomes the 0/1 signals `step=fine` and `step=rough`: a
@@ -96,12 +96,9 @@ def gather(readings: pl.DataFrame, *, fill: bool = True, on_usage: bool | None =
     counted = all(np.isfinite(usage[found.rows(m)]).any() for m in range(len(found.machines)))
     found = replace(found, clock=_clock(found, counted if on_usage is None else on_usage and counted),
                     on_usage=counted if on_usage is None else on_usage and counted)  # fmt: skip
-    if fill:
-        events = {s for s in signals if "=" in s and np.isfinite(x).any() and _rare(found, s)}
-        for i, signal in enumerate(signals):
-            if signal in events:
-                x[:, i] = np.nan_to_num(x[:, i])
-        _forward(x, found.starts)
+    for i, signal in enumerate(signals):
+        if "=" in signal and _rare(found, signal):
+            x[:, i] = np.nan_to_num(x[:, i])
     return found
 
 
@@ -137,21 +134,11 @@ def _clock(h: History, on_usage: bool) -> Floats:
     return clock
 
 
-def _forward(x: Floats, starts: Ints) -> None:
-    """Carry each machine's last known value forward, in place; before its first value, that value."""
-    if not len(x):
-        return
-    first = np.repeat(starts[:-1], np.diff(starts))
-    row = np.arange(len(x))
-    for i in range(x.shape[1]):
-        known = np.isfinite(x[:, i])
-        if known.all():
-            continue
-        before = np.maximum.accumulate(np.where(known, row, -1))
-        after = np.minimum.accumulate(np.where(known, row, len(x))[::-1])[::-1]
-        end = np.repeat(starts[1:], np.diff(starts))
-        back = np.where(before >= first, before, np.where(after < end, after, -1))
-        x[:, i] = np.where(back >= 0, x[np.maximum(back, 0), i], np.nan)
+def carry(x: Floats, h: History) -> Floats:
+    """Each value that was not read is the machine's one before it; NaN until its first."""
+    first = np.repeat(h.starts[:-1], np.diff(h.starts))[:, None]
+    before = np.maximum.accumulate(np.where(np.isfinite(x), np.arange(len(x))[:, None], -1), axis=0)
+    return np.where(before >= first, np.take_along_axis(x, np.maximum(before, 0), axis=0), np.nan)
 
 
 def stretch_of(h: History, most: int) -> float:

@@ -188,13 +188,12 @@ def decide(model: LifeModel, readings: pl.DataFrame, case: UseCase, settings: Se
                 "action": action,
                 "reason": f"{machine}: {told}: {'plan its stop' if worth[m] > 0 else 'keep it running'}; {why}",
                 "evidence": answers.evidence(machine, signals, since, h.at[rows[m]]),
-
-                    "score": -float(value[m]),
-                    "value": float(value[m]),
-                    "low": float(low[m]),
-                    "high": float(high[m])
-                ,
-                "worth_eur": float(worth[m]), "sure": float(sure[m]),
+                "score": -float(value[m]),
+                "value": float(value[m]),
+                "low": float(low[m]),
+                "high": float(high[m]),
+                "worth_eur": float(worth[m]),
+                "sure": float(sure[m]),
             }
         )
     return answers.frame(found)
@@ -219,15 +218,16 @@ class _Parts:
         self.names = ("signals", "health", "age", *(["base"] if base else []))
         self.base_scale = life / float(np.median(base.lives)) if base else 1.0
         self.life = life
+        self.bold = len(z) < 10_000
 
     def fit(self, train: Any, seeds: int) -> dict[str, Any]:
         rows = np.flatnonzero(train)
         y, w = self.target[rows], self.weight[rows]
         health = _health(self.z, self.plain, rows, y, w, self.life)
         short = _short(_indices(self.z, health), self.h, rows, self.windows)
-        full = boost.fit(np.hstack([self.plain[rows], short]), y, w, seeds=seeds)
+        full = boost.fit(np.hstack([self.plain[rows], short]), y, w, seeds=seeds, bold=self.bold)
         return {"health": health, "full": full, "short": boost.fit(
-            _with_age(short, self.h, rows), y, w, seeds=seeds, trees=300, share=0.6)}  # fmt: skip
+            _with_age(short, self.h, rows), y, w, seeds=seeds, trees=300, share=0.6, bold=self.bold)}  # fmt: skip
 
     def predict(self, fitted: dict[str, Any], rows: Ints, lives: Floats) -> Floats:
         short = _short(_indices(self.z, fitted["health"]), self.h, rows, self.windows)
@@ -306,7 +306,7 @@ def _health(z: Floats, plain: Floats, rows: Ints, y: Floats, w: Floats, life: fl
 
 
 def _indices(z: Floats, health: Floats) -> Floats:
-    return np.nan_to_num(z) @ health[:-1] + health[-1]
+    return np.asarray(np.nan_to_num(z) @ health[:-1] + health[-1], dtype=np.float64)
 
 
 def _short(indices: Floats, h: History, rows: Ints, windows: tuple[int, int, int]) -> Floats:

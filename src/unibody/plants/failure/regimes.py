@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unibody.plants.failure.history import Floats, History, Ints
+from unibody.plants.failure.history import Floats, History, Ints, carry
 
 _LEVELS_MOST = 12  # a setting has few levels
 _REGIMES_MOST = 24
@@ -31,15 +31,18 @@ class Basis:
         """Which regime each row is in: the nearest centre."""
         if not self.settings:
             return np.zeros(len(h.x), dtype=np.int64)
-        x = h.columns(self.settings) / self.spans
+        x = carry(h.columns(self.settings), h) / self.spans
         far = [np.nansum((x - c / self.spans) ** 2, axis=1) for c in self.centres]
-        return np.argmin(np.column_stack(far), axis=1).astype(np.int64)
+        return np.asarray(np.argmin(np.column_stack(far), axis=1), dtype=np.int64)
 
     def corrected(self, h: History) -> Floats:
-        """Each signal in standard deviations from its mean in the regime of the moment; limited to +-20."""
+        """Each signal in standard deviations from its mean in the regime of the moment; limited to +-20.
+
+        What was not read is carried forward here and not before: a raw value may come from another regime.
+        """
         regime = self.regime(h)
         z = (h.columns(self.signals) - self.mean[regime]) / self.deviation[regime]
-        return np.clip(z, -20, 20)
+        return carry(np.clip(z, -20, 20), h)
 
 
 def find(h: History, *, normalise: bool = True) -> Basis:
@@ -48,7 +51,7 @@ def find(h: History, *, normalise: bool = True) -> Basis:
     settings = tuple(s for s in levels if _matters(h, s, levels))
     centres, spans = np.zeros((1, 0)), np.zeros(0)
     if settings:
-        x = h.columns(settings)
+        x = carry(h.columns(settings), h)
         spans = np.maximum(np.nanmax(x, axis=0) - np.nanmin(x, axis=0), 1e-12)
         places = np.column_stack(
             [np.argmin(np.abs(x[:, [i]] - levels[s]), axis=1) for i, s in enumerate(settings)]
@@ -64,11 +67,11 @@ def find(h: History, *, normalise: bool = True) -> Basis:
     )
     regime = first.regime(h)
     mean, deviation = _by_regime(h.x, regime, len(centres))
-    overall = np.maximum(np.nanstd(np.nan_to_num(h.x), axis=0), 1e-12)
+    overall = np.maximum(np.nanstd(h.x, axis=0), 1e-12)
     alive = (np.median(deviation, axis=0) > 1e-6 * np.maximum(np.abs(mean).max(axis=0), 1e-9)) & (
         np.median(deviation, axis=0) > 1e-5 * overall
     )
-    alive &= np.isfinite(h.x).mean(axis=0) > 0.05
+    alive &= np.isfinite(h.x).sum(axis=0) >= max(3, 0.05 * len(h.machines))
     keep = [i for i, s in enumerate(h.signals) if alive[i] and s not in settings]
     signals = tuple(h.signals[i] for i in keep)
     dropped = tuple(s for i, s in enumerate(h.signals) if not alive[i] and s not in settings)
@@ -106,7 +109,7 @@ def _levels(h: History, signal: str) -> Floats | None:
     Near-discrete: at least 97 % of its values lie in 2 to 12 narrow humps of its histogram. A counter or a coarse
     sensor is near-discrete too, but goes with age; a recipe that a machine keeps for life is told apart by machines.
     """
-    whole = h.columns((signal,))[:, 0]
+    whole = carry(h.columns((signal,)), h)[:, 0]
     x = whole[np.isfinite(whole)]
     if len(x) < 100 or len(h.machines) < 2:
         return None
@@ -131,7 +134,7 @@ def _levels(h: History, signal: str) -> Floats | None:
 
 def _nearest(x: Floats, levels: Floats) -> Ints:
     """The place of the level nearest to each value."""
-    return np.argmin(np.abs(np.nan_to_num(x)[:, None] - levels), axis=1).astype(np.int64)
+    return np.asarray(np.argmin(np.abs(np.nan_to_num(x)[:, None] - levels), axis=1), dtype=np.int64)
 
 
 def _follows_age(h: History, x: Floats) -> float:
@@ -163,7 +166,7 @@ def _matters(h: History, signal: str, levels: dict[str, Floats]) -> bool:
     others = [i for i, s in enumerate(h.signals) if s not in levels and np.nanstd(h.x[:, i]) > 1e-6 * top[i]]
     if not others:
         return False
-    x, y = h.columns((signal,))[:, 0], h.x[:, others]
+    x, y = carry(h.columns((signal,)), h)[:, 0], h.x[:, others]
     place = _nearest(x, levels[signal])
     y = np.nan_to_num((y - np.nanmean(y, axis=0)) / np.nanstd(y, axis=0))
     between = sum((place == i).mean() * y[place == i].mean(axis=0) ** 2 for i in range(len(levels[signal])))
