@@ -83,12 +83,11 @@ def folds(lake: Lake, case: UseCase, module: ModuleType) -> Iterator[Fold]:
     """The folds of a use case, by its kind and split."""
     truth, ticks = truth_of(lake, case), clock(lake, case, module)
     assert case.split is not None
-    dated = truth["value"].is_null().all() and truth["label"].is_null().all()
     if case.kind is Kind.LIFE:
         yield from _life(lake, case, module, truth, ticks)
     elif case.kind is Kind.DETECTION:
         yield from _detection(lake, case, module, truth, ticks)
-    elif case.kind is Kind.EVENT and dated:
+    elif case.kind is Kind.EVENT and case.horizon_hours:
         yield from _horizon(lake, case, module, truth, ticks)
     else:
         yield from _labels(lake, case, module, truth, ticks)
@@ -261,6 +260,11 @@ def _labels(
     lake: Lake, case: UseCase, module: ModuleType, truth: pl.DataFrame, ticks: pl.DataFrame
 ) -> Iterator[Fold]:
     """One question a truth row, asked when all its readings are in: yes or no, how much, which."""
+    if truth["value"].is_null().all() and truth["label"].is_null().all():
+        raise SetupError(
+            f"use case {case.name}: truth {case.truth!r} has dates but neither value nor label; state horizon_hours, "
+            "the time within which the event counts"
+        )
     last = (
         ticks.group_by("subject").agg(pl.all().sort_by("at").last()).rename({"usage": "used", "at": "last"})
     )
@@ -288,9 +292,8 @@ def _horizon(
     lake: Lake, case: UseCase, module: ModuleType, truth: pl.DataFrame, ticks: pl.DataFrame
 ) -> Iterator[Fold]:
     """Does it happen within the horizon, asked of every running subject at instants a horizon apart."""
-    if not case.horizon_hours:
-        raise SetupError(f"use case {case.name}: its truth is dated events, so it must state horizon_hours")
-    horizon = timedelta(hours=case.horizon_hours)
+    truth = truth.filter(pl.col("value").is_null() | (pl.col("value") > 0))  # a stated 0: nothing happened
+    horizon = timedelta(hours=case.horizon_hours or 0)
     assert case.split is not None
     first, last = ticks["at"].min(), ticks["at"].max()
     assert isinstance(first, datetime) and isinstance(last, datetime)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -203,8 +203,10 @@ def _open_subjects(case: UseCase, module: ModuleType, lake: Lake, as_of: datetim
     if case.kind in ("life", "event"):
         truth = truth_of(lake, case)
         everyone = clock(lake, case, module, as_of).group_by("subject").agg(last=pl.col("at").max())
-        if case.kind == "event" and truth["value"].is_null().all() and truth["label"].is_null().all():
-            return Cut(), False  # dated events: who had one may have another
+        if case.kind == "event" and case.horizon_hours:
+            # dated events: who had one may have another, but not who is silent since longer than the horizon
+            running = pl.col("last") >= pl.col("last").max() - timedelta(hours=case.horizon_hours)
+            return Cut(everyone.filter(running).select("subject").sort("subject")), False
         ended = truth.filter(pl.col("remaining").is_null())
         if as_of is not None:
             ended = ended.filter(pl.col("happened_at") < as_of)

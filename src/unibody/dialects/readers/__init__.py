@@ -139,9 +139,9 @@ def opened(path: Path, limits: Limits, member: str | None = None) -> io.Buffered
         if suffix == ".gz":
             inner: BinaryIO = gzip.open(path, "rb")  # type: ignore[assignment]
         elif suffix == ".bz2":
-            inner = bz2.open(path, "rb")
+            inner = bz2.open(path, "rb")  # type: ignore[assignment]
         elif suffix == ".xz":
-            inner = lzma.open(path, "rb")
+            inner = lzma.open(path, "rb")  # type: ignore[assignment]
         elif suffix == ".zip":
             inner = _zip_member(path, member)
         else:

@@ -49,7 +49,9 @@ def learn(
     readings: pl.DataFrame, truth: pl.DataFrame, case: UseCase, settings: Settings, base: Any
 ) -> EventModel:
     """Learn from labelled subjects, or from dated failures and a horizon."""
-    labelled = truth.filter(pl.col("value").is_not_null())
+    # with a horizon the truth is dated events, and a stated 0 says that nothing happened
+    truth = truth.filter(pl.col("value").is_null() | (pl.col("value") > 0)) if case.horizon_hours else truth
+    labelled = truth.clear() if case.horizon_hours else truth.filter(pl.col("value").is_not_null())
     h = history.gather(readings)
     if labelled.is_empty():
         if not case.horizon_hours:
