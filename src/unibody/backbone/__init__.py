@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,13 @@ class Backbone:
     @cached_property
     def dialects(self) -> dict[str, Dialect]:
         """All dialects: ours, then the user's folder, which may replace one of ours."""
-        return dialects.find([_OURS / "dialects", self.settings.dialects])
+        return dialects.find([_OURS / "dialects", *_installed("dialects"), self.settings.dialects])
 
     @cached_property
     def usecases(self) -> dict[str, UseCase]:
         """All use cases: ours, then the user's folder."""
-        return catalog.use_cases([_OURS / "usecases", self.settings.usecases], self.settings.solutions)
+        folders = [_OURS / "usecases", *_installed("usecases"), self.settings.usecases]
+        return catalog.use_cases(folders, self.settings.solutions)
 
     def usecase(self, name: str) -> UseCase:
         """One use case; SetupError says what there is."""
@@ -223,6 +225,12 @@ class Backbone:
         rows = rows.select("signal", "read_at", "usage", "value").order_by(["signal", "read_at"])
         found = engine.frame(rows.limit(500_000))
         return found
+
+
+def _installed(what: str) -> list[Path]:
+    """Folders of dialects or use cases that installed packages bring: entry points `unibody.dialects`, `.usecases`."""
+    found = [e.load() for e in entry_points(group=f"unibody.{what}")]
+    return [Path(folder) for package in found for folder in package.__path__]
 
 
 def judging_truth(lake: Lake, case: UseCase) -> pl.DataFrame:
