@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -47,6 +49,7 @@ def solution(name: str, folder: Path | None = None) -> ModuleType:
         spec = importlib.util.spec_from_file_location(f"unibody_own_{name}", own[name])
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their annotations up there
         try:
             spec.loader.exec_module(module)
         except Exception as e:  # whatever a user's file raises, the message says which file
@@ -54,6 +57,8 @@ def solution(name: str, folder: Path | None = None) -> ModuleType:
     else:
         raise SetupError(f"no solution {name!r}; {nearest(name, [*SOLUTIONS, *installed, *own])}")
     contract.check(module)
+    if not is_dataclass(module.Settings):
+        raise SetupError(f"solution {module.__file__}: Settings should be a frozen dataclass")
     return module
 
 
@@ -82,6 +87,8 @@ def use_case(path: Path, folder: Path, solutions: Path | None = None) -> UseCase
     for key in ("solution", "question", "owner"):
         if not isinstance(stated.get(key), str):
             raise SetupError(f"{path}: {key} = {stated.get(key)!r} should be a text")
+    if not re.fullmatch(r"[\w-]+", path.stem):
+        raise SetupError(f"{path}: a use case's name should be letters, digits, _ and -")
     module = solution(stated["solution"], solutions)
     values: dict[str, Any] = {"kind": contract.kinds(module)[0], "subject": module.SUBJECT}
     for key, value in stated.items():
@@ -90,6 +97,16 @@ def use_case(path: Path, folder: Path, solutions: Path | None = None) -> UseCase
     if (values.get("truth") is None) != (values.get("split") is None):
         raise SetupError(
             f"{path}: truth and split belong together: what it is judged by, and how the rows are cut"
+        )
+    there = {c for t in module.READS for c in t.columns}
+    for column in values.get("where", {}):
+        if column not in there:
+            raise SetupError(
+                f"{path}: where: no table that {module.__name__} reads has {column!r}; {nearest(column, there)}"
+            )
+    if values["subject"] not in there:
+        raise SetupError(
+            f"{path}: subject: no table that {module.__name__} reads has {values['subject']!r}; {nearest(values['subject'], there)}"
         )
     room = path.parent.relative_to(folder).as_posix()
     return UseCase(name=path.stem, room="" if room == "." else room, path=str(path), **values)

@@ -63,10 +63,10 @@ def parquet(files: Sequence[str], empty: pa.Schema) -> ir.Table:
         with broken_files("lake"):
             views[name] = connection().read_parquet(list(files), table_name=name, union_by_name=True)
     views[name] = views.pop(name)  # the last used comes last
-    if len(views) > _KEPT:
+    while len(views) > _KEPT:
         oldest = next(iter(views))
         del views[oldest]
-        connection().drop_view(oldest, force=True)
+        connection().raw_sql(f"DROP VIEW IF EXISTS {oldest}")
     return views[name]
 
 

@@ -107,9 +107,9 @@ def cut_to(expr: ir.Table, table: type[Table], case: UseCase, cut: Cut) -> ir.Ta
     import ibis
 
     if cut.before is not None:
-        expr = expr.filter(
-            (expr[table.at] < ibis.timestamp(cut.before)) & (expr["known_at"] < ibis.timestamp(cut.before))
-        )
+        expr = expr.filter(expr["known_at"] < ibis.timestamp(cut.before))
+        if not table.foresees:
+            expr = expr.filter(expr[table.at] < ibis.timestamp(cut.before))
     name = subject_column(table, case)
     if cut.subjects is not None and name is not None:
         until = "until" in cut.subjects.columns and table is not Outcome
@@ -120,7 +120,9 @@ def cut_to(expr: ir.Table, table: type[Table], case: UseCase, cut: Cut) -> ir.Ta
         chosen = ibis.memtable(keep.to_arrow())
         joined = expr.join(chosen, expr[name] == chosen["_subject"], how="inner")
         if until:
-            joined = joined.filter(joined["_until"].isnull() | (joined[table.at] <= joined["_until"]))
+            # what is foreseen counts from when it was known
+            at = joined["known_at"] if table.foresees else joined[table.at]
+            joined = joined.filter(joined["_until"].isnull() | (at <= joined["_until"]))
         expr = joined.select(*expr.columns)
     return expr
 

@@ -86,7 +86,7 @@ class Lake:
         if table in self._open:
             try:
                 self._open[table].update_incremental()
-            except DeltaError as e:
+            except (DeltaError, OSError) as e:
                 raise StoreError(f"lake {path}: {e}") from e
             return self._open[table]
         try:
@@ -105,7 +105,7 @@ class Lake:
                 )
             except (DeltaError, OSError) as e:
                 raise StoreError(f"lake {path}: cannot be made: {e}") from e
-        except DeltaError as e:
+        except (DeltaError, OSError) as e:
             raise StoreError(f"lake {path}: is no Delta table or is broken: {e}") from e
         self._open[table] = found
         return found
@@ -231,7 +231,7 @@ class Lake:
             return {}
         try:
             return dict(handle.optimize.compact())
-        except DeltaError as e:
+        except (DeltaError, OSError) as e:
             raise StoreError(f"lake {self.path(table)}: {e}") from e
 
 

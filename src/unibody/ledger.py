@@ -5,6 +5,7 @@ Content of decisions is in the lake and only ever appended; here is what became 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ class Ledger:
     def _store(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.Error as e:  # of a file that is no database, before SQLAlchemy has a hand in it
+            raise StoreError(f"ledger {self.engine.url.render_as_string()}: {e}") from e
         except OperationalError as e:
             raise StoreError(f"ledger {self.engine.url.render_as_string()}: {e.orig}") from e
         except IntegrityError:
@@ -125,18 +128,27 @@ class Ledger:
 
     def propose(self, revisions: dict[str, int], by: str) -> int:
         """Put new or changed decisions before people; what was approved stays as approved. Returns how many."""
-        now, states = _now(), self.states()
-        rows = []
+        keys = [c.name for c in TRANSITIONS.columns]
+        while True:
+            rows = self._proposals(revisions, by)
+            try:
+                with self._store(), self.engine.begin() as con:
+                    if rows:
+                        con.execute(sa.insert(TRANSITIONS), [dict(zip(keys, r, strict=True)) for r in rows])
+                return len(rows)
+            except IntegrityError:
+                continue  # another process moved one of them just now: look again
+
+    def _proposals(
+        self, revisions: dict[str, int], by: str
+    ) -> list[tuple[str, int, int, str, str, str, str]]:
+        now, states, rows = _now(), self.states(), []
         for decision_id, revision in revisions.items():
             state = states.get(decision_id)
             if state is None or (state.state == "proposed" and state.revision < revision):
                 step = 1 if state is None else state.step + 1
                 rows.append((decision_id, step, revision, "proposed", now, by, ""))
-        if rows:
-            with self._store(), self.engine.begin() as con:
-                keys = [c.name for c in TRANSITIONS.columns]
-                con.execute(sa.insert(TRANSITIONS), [dict(zip(keys, r, strict=True)) for r in rows])
-        return len(rows)
+        return rows
 
     def move(self, decision_id: str, state: str, by: str, note: str) -> State:
         """Approve, dismiss, send, confirm or revert a decision.
@@ -209,8 +221,8 @@ class Ledger:
 
 def _wal(connection: Any, _: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.close()
 
 

@@ -16,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
@@ -51,7 +53,7 @@ def _out(value: Any, name: str, folder: Path) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         np.save(folder / f"{name}.npy", value, allow_pickle=False)
         return {"npy": f"{name}.npy"}
     if isinstance(value, bytes):
@@ -67,7 +69,7 @@ def _out(value: Any, name: str, folder: Path) -> Any:
     if isinstance(value, tuple):
         return {"tuple": [_out(v, f"{name}.{i}", folder) for i, v in enumerate(value)]}
     if isinstance(value, Mapping):
-        return {"map": {str(k): _out(v, f"{name}.{k}", folder) for k, v in value.items()}}
+        return {"map": {str(k): _out(v, f"{name}.{i}", folder) for i, (k, v) in enumerate(value.items())}}
     raise SetupError(
         f"model field {name}: {type(value).__name__} cannot be kept; use scalars, numpy, Arrow or bytes"
     )
@@ -179,6 +181,10 @@ class Models:
         except MlflowException:
             return None
 
+    def make_live(self, kept: Kept) -> None:
+        """Let this version decide from now on."""
+        self._client.set_registered_model_alias(kept.usecase, LIVE, str(kept.version))
+
     def versions(self, usecase: str) -> list[Kept]:
         """All kept versions, newest first."""
         found = self._client.search_model_versions(f"name = '{usecase}'")
@@ -186,7 +192,7 @@ class Models:
 
     def _kept(self, usecase: str, version: Any) -> Kept:
         run = self._client.get_run(version.run_id)
-        folder = Path(version.source.removeprefix("file://"))
+        folder = Path(url2pathname(urlsplit(version.source).path))  # a blank in it is %20 there
         return Kept(usecase, int(version.version), folder, dict(run.data.tags), dict(run.data.metrics))
 
 

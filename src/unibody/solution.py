@@ -204,7 +204,8 @@ def check(module: ModuleType) -> None:
             )
     if not module.__doc__:
         raise SetupError(f"{where}: has no docstring saying what it is for")
-    if not all(isinstance(t, type) and issubclass(t, Table) for t in module.READS):
+    tables = module.READS if isinstance(module.READS, tuple) else (None,)
+    if not all(isinstance(t, type) and issubclass(t, Table) for t in tables):
         raise SetupError(f"{where}: READS must be a tuple of tables, is {module.READS!r}")
     if not all(isinstance(k, Kind) for k in kinds(module)):
         raise SetupError(f"{where}: KIND must be one or several of {', '.join(Kind)}, is {module.KIND!r}")

@@ -102,16 +102,26 @@ def _parts(
     """Name, training subjects and test subjects of each fold. `subjects`: subject, at (its place in time)."""
     split = case.split
     assert split is not None
-    ordered = subjects.sort("at", "subject")
+    # a subject that is named several times stands where it was last: it must not lie on both sides
+    ordered = subjects.group_by("subject").agg(pl.col("at").max()).sort("at", "subject")
     if split.how == "time":
         edge = _edge(ordered["at"])
-        late = ordered.filter(pl.col("at") >= edge)["subject"]
-        yield "time", ordered.filter(pl.col("at") < edge)["subject"], late
+        early, late = ordered.filter(pl.col("at") < edge), ordered.filter(pl.col("at") >= edge)
+        if early.is_empty():
+            raise SetupError(
+                f"use case {case.name}: split = 'time': no subject ends before {edge:%Y-%m-%d %H:%M}"
+            )
+        yield "time", early["subject"], late["subject"]
         return
     if split.how == "blocks":
-        names = ordered["subject"].unique(maintain_order=True)
-        place = pl.Series(np.arange(len(names)) * FOLDS // max(len(names), 1))
-        for k in range(FOLDS):
+        names = ordered["subject"]
+        if len(names) < 2:
+            raise SetupError(
+                f"use case {case.name}: split = 'blocks' needs at least 2 subjects, there is {len(names)}"
+            )
+        count = min(FOLDS, len(names))
+        place = pl.Series(np.arange(len(names)) * count // len(names))
+        for k in range(count):
             yield f"block {k + 1}", names.filter(place != k), names.filter(place == k)
         return
     groups = _groups(lake, case, module, subjects)
@@ -172,40 +182,40 @@ def _life(
     lake: Lake, case: UseCase, module: ModuleType, truth: pl.DataFrame, ticks: pl.DataFrame
 ) -> Iterator[Fold]:
     """How much usage is left, asked at moments in each life (or at its last reading, where truth says what is left)."""
+    ticks = ticks.rename({"usage": "used"})  # `usage` is the truth's: when it ended
     truth = truth.unique("subject", keep="last", maintain_order=True)
-    lives = truth.join(
-        ticks.group_by("subject").agg(last=pl.col("at").max(), used=pl.col("usage").max()), on="subject"
-    )
-    silent = truth.height - lives.height
+    lives = truth.join(ticks.select("subject").unique(), on="subject", how="semi", maintain_order="left")
     if lives.is_empty():
-        raise SetupError(f"use case {case.name}: none of {silent} subjects with a truth has readings")
+        raise SetupError(f"use case {case.name}: none of {truth.height} subjects with a truth has readings")
     assert case.split is not None
     if case.split.how == "time":
         edge = _edge(ticks["at"])
         past = lives.filter(pl.col("happened_at") < edge)
         open_then = lives.filter(pl.col("happened_at") >= edge)
-        moments = ticks.filter(pl.col("at") < edge).group_by("subject").agg(pl.all().sort_by("at").last())
-        asked = _life_truth(open_then.join(moments, on="subject"), case)
+        asked = _life_truth(open_then.join(_last(ticks.filter(pl.col("at") < edge)), on="subject"))
         yield Fold(
             "time",
             Cut(past.select("subject"), before=edge),
             (Pass(Cut(asked.select("subject"), before=edge), asked),),
-            _lives_asked(past, ticks, case),
+            _lives_asked(past, ticks).drop("moment"),
         )
         return
     for name, train, test in _parts(lake, case, module, lives.select("subject", at="happened_at")):
-        asked = _lives_asked(lives.filter(pl.col("subject").is_in(test.implode())), ticks, case)
+        asked = _lives_asked(lives.filter(pl.col("subject").is_in(test.implode())), ticks)
         passes = tuple(
             Pass(Cut(q.select("subject", until="at")), q.drop("moment"))
             for (_,), q in asked.group_by(["moment"], maintain_order=True)
         )
-        past = _lives_asked(lives.filter(pl.col("subject").is_in(train.implode())), ticks, case).drop(
-            "moment"
-        )
+        past = _lives_asked(lives.filter(pl.col("subject").is_in(train.implode())), ticks).drop("moment")
         yield Fold(name, Cut(train.to_frame("subject")), passes, past)
 
 
-def _lives_asked(lives: pl.DataFrame, ticks: pl.DataFrame, case: UseCase) -> pl.DataFrame:
+def _last(ticks: pl.DataFrame) -> pl.DataFrame:
+    """Each subject's last instant."""
+    return ticks.group_by("subject").agg(pl.all().sort_by("at").last()).sort("subject")
+
+
+def _lives_asked(lives: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
     """Questions about lives, with `moment`, the number of the pass."""
     ended = lives.filter(pl.col("remaining").is_null())
     random = np.random.default_rng(SEED)
@@ -215,43 +225,24 @@ def _lives_asked(lives: pl.DataFrame, ticks: pl.DataFrame, case: UseCase) -> pl.
     parts = []
     for moment in range(MOMENTS):
         share = pl.DataFrame({"subject": ended["subject"], "share": random.uniform(0.2, 0.98, ended.height)})
-        at = counted.join(share, on="subject").filter(
-            pl.col("place") == (pl.col("share") * (pl.col("count") - 1)).round().cast(pl.Int64)
-        )
-        parts.append(
-            _life_truth(
-                ended.join(at.select("subject", "at", "usage"), on="subject", suffix="_then"), case
-            ).with_columns(moment=moment)
-        )
+        wanted = (pl.col("share") * (pl.col("count") - 1)).round().cast(pl.Int64)
+        then = counted.join(share, on="subject").filter(pl.col("place") == wanted)
+        asked = _life_truth(ended.join(then.select("subject", "at", "used"), on="subject"))
+        parts.append(asked.with_columns(moment=moment))
     running = lives.filter(pl.col("remaining").is_not_null())
-    end = running.join(
-        ticks.group_by("subject").agg(pl.all().sort_by("at").last()), on="subject", suffix="_then"
-    )
-    parts.append(_life_truth(end, case).with_columns(moment=0))
+    parts.append(_life_truth(running.join(_last(ticks), on="subject")).with_columns(moment=0))
     return pl.concat(parts)
 
 
-def _life_truth(rows: pl.DataFrame, case: UseCase) -> pl.DataFrame:
-    """What was left at `at`: stated, else by usage, else in hours."""
-    now = (
-        "usage_then"
-        if "usage_then" in rows.columns
-        else "usage_right"
-        if "usage_right" in rows.columns
-        else "usage"
-    )
+def _life_truth(rows: pl.DataFrame) -> pl.DataFrame:
+    """What was left at `at`, when `used` was used: as stated, else by usage, else in hours."""
     hours = (pl.col("happened_at") - pl.col("at")).dt.total_seconds() / 3600
-    left = (
-        pl.coalesce(pl.col("remaining"), pl.col("usage") - pl.col(now), hours)
-        if now != "usage"
-        else pl.coalesce(pl.col("remaining"), hours)
-    )
     return rows.select(
         unit="subject",
         subject="subject",
         at="at",
-        usage=pl.col(now),
-        truth=left.cast(pl.Float64),
+        usage="used",
+        truth=pl.coalesce("remaining", pl.col("usage") - pl.col("used"), hours).cast(pl.Float64),
         truth_label=pl.lit(None, pl.String),
     )
 

@@ -100,7 +100,13 @@ def _run(
     judgement = judging.judge(case, module, lake, ledger, home, limit, progress) if case.truth else None
     registry = models.Models(home / "models")
     live = registry.live(case.name)
-    if live is None or live.tags.get("snapshot") != key:
+    # a challenger that lost, or was kept when the process died, is not learned again
+    kept = next((k for k in registry.versions(case.name) if k.tags.get("snapshot") == key), None)
+    won = kept is not None and kept.tags.get("made_live") == str(True)
+    if kept is not None and won and (live is None or live.version < kept.version):
+        registry.make_live(kept)
+        live = kept
+    if live is None or kept is None:
         say(f"{case.name}: learning", 0, 1)
         live = _learn(case, module, lake, ledger, limit, key, judgement, registry, live)
     model = models.load(live.folder, module)

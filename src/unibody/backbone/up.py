@@ -65,7 +65,11 @@ def due(backbone: Backbone, now: datetime, seen: dict[str, int]) -> list[str]:
         if isinstance(rule, str):
             if versions[rule] > seen.get(rule, versions[rule]):
                 found.append(case.name)
-        elif last is None or (now - datetime.fromisoformat(last["began_at"])).total_seconds() >= rule:
+        elif (
+            last is None
+            or last["ended_at"] is None
+            or (now - datetime.fromisoformat(last["began_at"])).total_seconds() >= rule
+        ):
             found.append(case.name)
     seen |= versions
     return found
