@@ -1,7 +1,8 @@
 """What pages show: the backbone's answers filtered, counted and thinned for a screen, and kept for a few seconds.
 
-Faces compute nothing; a page or a REST route asks here. Lake reads run on two threads of their own, so that a busy
-site does not open a connection to DuckDB for each request.
+Faces compute nothing; a page or a REST route asks here. Lake reads run on one thread of their own: a busy site opens
+no connection to DuckDB for each request, and empty tables, which ibis keeps on one connection for all threads
+(memtable), are not asked for by two at once. What only reads the model registry has another thread.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Reader:
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="reader")
+        self._lake = ThreadPoolExecutor(1, thread_name_prefix="lake-reader")
+        self._registry = ThreadPoolExecutor(1, thread_name_prefix="registry-reader")
         self._kept: dict[tuple[Any, ...], tuple[float, Any]] = {}
         self._lock = Lock()
 
@@ -47,7 +49,8 @@ class Reader:
             if future is None or time.monotonic() - at > seconds or (future.done() and future.exception()):
                 if len(self._kept) > 500:
                     self._kept.clear()
-                future = self._threads.submit(ask, self.backbone, *args)
+                thread = self._registry if ask is versions else self._lake
+                future = thread.submit(ask, self.backbone, *args)
                 self._kept[key] = (time.monotonic(), future)
         result: A = future.result()
         return result
@@ -59,7 +62,8 @@ class Reader:
 
     def close(self) -> None:
         """Let the threads go."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._lake, self._registry):
+            thread.shutdown(wait=False, cancel_futures=True)
 
 
 # ---- decisions
@@ -93,7 +97,11 @@ def matching(
         )
         return all(w in text for w in words)
 
-    return [row for row in rows if passes(row)]
+    found = [row for row in rows if passes(row)]
+    # where words were asked for, those that name the subject come first
+    return (
+        sorted(found, key=lambda row: not all(w in row["subject"].lower() for w in words)) if words else found
+    )
 
 
 def decision(backbone: Backbone, decision_id: str) -> dict[str, Any]:
@@ -137,7 +145,15 @@ def _signal(name: str, rows: pl.DataFrame, points: int, clocked: bool) -> dict[s
     middle, spread = early.mean(), early.std() or 0.0
     low = high = None
     moved = ""
-    if isinstance(middle, float) and rows.height >= 10 and spread > 0 and isinstance(late, float):
+    span = float(rows["value"].max() or 0.0) - float(rows["value"].min() or 0.0)  # type: ignore[arg-type]
+    if span <= 1e-9 * abs(float(rows["value"][-1])):  # not even a rounding error moved it
+        moved = "still"
+    elif (
+        isinstance(middle, float)
+        and rows.height >= 10
+        and isinstance(spread, float)
+        and isinstance(late, float)
+    ):
         low, high = middle - 2 * spread, middle + 2 * spread
         moved = "above" if late > high else "below" if late < low else "within"
     shown = thinned(rows, points)
@@ -378,13 +394,12 @@ def overview(backbone: Backbone) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def gone_live(backbone: Backbone) -> list[dict[str, Any]]:
-    """Models that went live, newest first. Heavy to import: call it away from a page's first answer."""
-    names = {d["usecase"] for d in backbone.decisions() if d["model"]}
-    found = [
-        {"usecase": n} | v
-        for n in sorted(names)
-        for v in versions(backbone, n)[:3]
-        if v["made_live"] == "True"
-    ]
-    return sorted(found, key=lambda v: str(v["learned_at"]), reverse=True)[:6]
+def decided_by(backbone: Backbone) -> list[str]:
+    """The use cases whose models made decisions."""
+    return sorted({d["usecase"] for d in backbone.decisions() if d["model"]})
+
+
+def gone_live(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of each use case's kept versions, those that went live, newest first."""
+    live = [{"usecase": n} | v for n, kept in found.items() for v in kept[:3] if v["made_live"] == "True"]
+    return sorted(live, key=lambda v: str(v["learned_at"]), reverse=True)[:6]
