@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -32,30 +32,42 @@ SOLUTIONS: dict[str, str] = {
 RISKS = ("low", "medium", "high")
 
 
-@cache
 def solution(name: str, folder: Path | None = None) -> ModuleType:
     """The solution of this name: ours, else an entry point `unibody.solutions`, else a file of the user's folder.
 
     Raises SetupError where there is none, or where it breaks the contract.
     """
-    module: ModuleType
     if name in SOLUTIONS:
         return import_module(SOLUTIONS[name])
-    installed = {e.name: e for e in entry_points(group="unibody.solutions")}
-    own = {p.stem: p for p in sorted(folder.glob("*.py"))} if folder and folder.is_dir() else {}
-    if name in installed:
-        module = installed[name].load()
-    elif name in own:
-        spec = importlib.util.spec_from_file_location(f"unibody_own_{name}", own[name])
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their annotations up there
-        try:
-            spec.loader.exec_module(module)
-        except Exception as e:  # whatever a user's file raises, the message says which file
-            raise SetupError(f"solution {own[name]}: does not load: {type(e).__name__}: {e}") from e
-    else:
-        raise SetupError(f"no solution {name!r}; {nearest(name, [*SOLUTIONS, *installed, *own])}")
+    if name in _installed():
+        return _checked(_installed()[name].load())
+    path = (folder or Path()).absolute() / f"{name}.py"
+    if folder is None or not path.is_file():
+        own = [p.stem for p in folder.glob("*.py")] if folder and folder.is_dir() else []
+        raise SetupError(f"no solution {name!r}; {nearest(name, [*SOLUTIONS, *_installed(), *own])}")
+    return _own(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {e.name: e for e in entry_points(group="unibody.solutions")}
+
+
+@cache
+def _own(path: Path, changed: int) -> ModuleType:
+    """A user's own file as a module; loaded again when it was changed."""
+    spec = importlib.util.spec_from_file_location(f"unibody_own_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as e:  # whatever a user's file raises, the message says which file
+        raise SetupError(f"solution {path}: does not load: {type(e).__name__}: {e}") from e
+    return _checked(module)
+
+
+def _checked(module: ModuleType) -> ModuleType:
     contract.check(module)
     if not is_dataclass(module.Settings):
         raise SetupError(f"solution {module.__file__}: Settings should be a frozen dataclass")

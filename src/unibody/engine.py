@@ -84,7 +84,8 @@ def broken_files(where: str) -> Iterator[None]:
 def frame(expr: ir.Table) -> pl.DataFrame:
     """All rows of an expression that is known to be small; `collect` is for what may be large."""
     with broken_files("lake"):
-        found: pl.DataFrame = expr.to_polars()
+        # by our own connection: an expression over nothing stored would run on ibis's, which all threads share
+        found: pl.DataFrame = connection().to_polars(expr)
     return found
 
 
@@ -92,6 +93,41 @@ def unnest(table: ir.Table, lists: Iterable[str]) -> ir.Table:
     """Packed rows to one row a value: the named list columns unrolled side by side."""
     # DuckDB unrolls several lists in one SELECT in step; a null list reads as null for every value
     return table.mutate(**{name: table[name].unnest() for name in lists})
+
+
+def as_of_join(
+    questions: ir.Table,
+    readings: ir.Table,
+    by: Sequence[str],
+    at: str,
+    read_at: str,
+    take: Sequence[str],
+    portable: bool = False,
+) -> ir.Table:
+    """Each distinct question (`by`, `at`) with what the last reading at or before it says; nulls where there is none.
+
+    Of readings of one instant there must be one. `portable` is for engines without an as-of join of their own (Spark): a
+    running maximum over both and an equi-join, twice as slow; a test holds the two equal.
+    """
+    import ibis
+
+    asked = questions.select(*by, at).distinct()
+    right = readings.select(
+        **{f"_{k}": readings[k] for k in by}, _read=readings[read_at], **{t: readings[t] for t in take}
+    )
+    if not portable:
+        same = [asked[k] == right[f"_{k}"] for k in by]
+        return asked.asof_join(right, on=asked[at] >= right["_read"], predicates=same).select(*by, at, *take)
+    moments = ibis.union(
+        asked.select(*by, _at=asked[at], _read=ibis.null("timestamp('UTC', 6)"), _asks=1),
+        right.select(**{k: right[f"_{k}"] for k in by}, _at=right["_read"], _read=right["_read"], _asks=0),
+    )
+    # at one instant the reading (0) comes before the question (1): a total order with the keys
+    window = ibis.window(group_by=list(by), order_by=["_at", "_asks"], preceding=None, following=0)
+    last = moments.mutate(_last=moments["_read"].max().over(window))
+    last = last.filter(last["_asks"] == 1).select(*by, "_last", **{at: last["_at"]})
+    same = [*(last[k] == right[f"_{k}"] for k in by), last["_last"] == right["_read"]]
+    return last.left_join(right, same).select(*by, at, *take)
 
 
 @dataclass(frozen=True)
@@ -110,7 +146,7 @@ class Lazy:
 def collect(expr: ir.Table, limit: int, where: str) -> pl.DataFrame:
     """Run an expression and bring its rows into memory, `limit` at the most."""
     with broken_files(where):
-        found: pl.DataFrame = expr.limit(limit + 1).to_polars()
+        found: pl.DataFrame = connection().to_polars(expr.limit(limit + 1))
     if found.height > limit:
         raise RefusedError(
             f"{where}: more than {limit:,} rows would come into memory; filter or aggregate `expr` first, "

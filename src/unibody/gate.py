@@ -117,7 +117,7 @@ def cut_to(expr: ir.Table, table: type[Table], case: UseCase, cut: Cut) -> ir.Ta
         keep = cut.subjects.select(
             pl.col("subject").alias("_subject"), *([pl.col("until").alias("_until")] if until else [])
         )
-        chosen = ibis.memtable(keep.to_arrow())
+        chosen = ibis.memtable(keep.unique().to_arrow())  # a subject named twice is seen once
         joined = expr.join(chosen, expr[name] == chosen["_subject"], how="inner")
         if until:
             # what is foreseen counts from when it was known

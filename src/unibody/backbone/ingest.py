@@ -10,10 +10,11 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import polars as pl
@@ -31,6 +32,7 @@ from unibody.tables import Instant, Table
 UNFINISHED = "unfinished last line"
 FILE = -1  # the record number of a quarantine entry that speaks of the file as a whole
 
+Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]  # file, records so far, bytes of the file
 
 
@@ -217,6 +219,15 @@ def _stopped(lake: Lake, source: str) -> bool:
     return lake.committed(Quarantined, f"{source}:file") % 2 == 0
 
 
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, the next one being made while one is in use: the lake writes what was read while more is read."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
 class Landing:
     """The records of one source from `start` on, landed batch by batch; a later one never before an earlier one."""
 
@@ -238,8 +249,7 @@ class Landing:
         # the last row of each group may be among those read earlier
         first = 0 if any(m.last_of for m in file.kind.rows) else self.start
         try:
-            for batch in reader(file.kind.reader, file.where)(file.path, file.kind.read, first, file.limits):
-                mapped = map_records(batch.frame, file.kind, file.names, file.now, file.where)
+            for batch, mapped in _ahead(self._mapped(first)):
                 self._last_rows(mapped)
                 self._land(batch, mapped)
                 progress(self.tally.records)
@@ -253,6 +263,11 @@ class Landing:
             self._say_file("", "landed")
         for i, rows in self.last.items():
             self._append_last(i, rows.drop("_group"))
+
+    def _mapped(self, first: int) -> Iterator[tuple[Batch, Mapped]]:
+        file = self.file
+        for batch in reader(file.kind.reader, file.where)(file.path, file.kind.read, first, file.limits):
+            yield batch, map_records(batch.frame, file.kind, file.names, file.now, file.where)
 
     def _last_rows(self, mapped: Mapped) -> None:
         for i, rows in mapped.last.items():

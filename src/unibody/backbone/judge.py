@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import polars as pl
 
-from unibody import __version__
+from unibody import __version__, engine
 from unibody.backbone.questions import QUESTION, Fold, Pass, folds, without_truth
 from unibody.errors import SetupError
 from unibody.gate import opened
@@ -23,10 +24,11 @@ from unibody.lake import Lake
 from unibody.ledger import Ledger
 from unibody.methods import scores
 from unibody.solution import ANSWER, ANSWER_REQUIRED, UseCase, decided, learned
-from unibody.tables import Decision, Outcome
+from unibody.tables import Decision, Outcome, Table
 
 ANSWERED = ("score", "value", "low", "high", "label", "worth_eur")
 LEAK_ROWS_MAX = 5_000_000
+LEAK_QUESTIONS = 500  # as many tell enough
 Progress = Callable[[str, int, int], None]
 
 
@@ -161,7 +163,7 @@ def _folds(
     limit: int,
     progress: Progress | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
-    pairs, pasts, leaks = [], [], set[str]()
+    pairs, pasts = [], []
     all_folds = list(folds(lake, case, module))
     for i, fold in enumerate(all_folds):
         kept = folder / f"fold_{i}.parquet"
@@ -173,9 +175,8 @@ def _folds(
             kept.with_suffix(".part").rename(kept)
         pairs.append(pl.read_parquet(kept))
         pasts.append(fold.past)
-        if i == 0:
-            leaks |= set(_leaks(case, module, lake, ledger, fold, limit))
-    return pl.concat(pairs), pl.concat(pasts).unique(maintain_order=True), sorted(leaks)
+    leaks = _leaks(case, module, lake, ledger, all_folds, limit)
+    return pl.concat(pairs), pl.concat(pasts).unique(maintain_order=True), leaks
 
 
 def _fold(
@@ -233,55 +234,65 @@ def checked(answers: pl.DataFrame, case: UseCase) -> pl.DataFrame:
 
 
 def _leaks(
-    case: UseCase, module: ModuleType, lake: Lake, ledger: Ledger, fold: Fold, limit: int
+    case: UseCase, module: ModuleType, lake: Lake, ledger: Ledger, all_folds: list[Fold], limit: int
 ) -> list[str]:
-    """Columns that alone foretell the truth too well to be honest, seen on the first fold's questions."""
-    found: list[str] = []
-    step = fold.passes[0]
-    if step.by_instant:
-        return found
-    blind = without_truth(case)
-    questions = step.questions.unique("subject", keep="first", maintain_order=True)
+    """Columns that alone foretell the truth too well to be honest, seen on the first questions of every fold."""
+    steps: list[Pass] = []
+    # the first pass of each fold, then the second of each: all subjects before any of them again
+    for step in (s for some in zip_longest(*(f.passes for f in all_folds)) for s in some if s is not None):
+        if sum(s.questions.height for s in steps) < LEAK_QUESTIONS:
+            steps.append(step)
+    found = set[str]()
     for table in module.READS:
         if table is Outcome or case.subject not in table.columns:
             continue
-        tables = opened(
-            lake, ledger, blind, module.READS, "decide", cut=step.cut, limit=min(limit, LEAK_ROWS_MAX)
-        )
-        rows = tables[table].polars().sort(table.at)
-        features = _features(rows, table, case.subject)
-        joined = questions.join(
-            features, left_on="subject", right_on=case.subject, how="inner", maintain_order="left"
-        )
+        seen = [_seen(table, step, case, module, lake, ledger, limit) for step in steps]
+        joined = pl.concat(seen, how="diagonal_relaxed")
         if joined.is_empty():
             continue
         truth = joined["truth_label"] if joined["truth"].null_count() == joined.height else joined["truth"]
-        columns = [c for c in features.columns if c != case.subject]
-        for leak in scores.leak_check(joined.select(columns), truth, joined["unit"], case.kind):
-            found.append(f"{table.title()}.{leak.column}: {leak.why}")
-    return found
+        features = joined.drop(*QUESTION, strict=False)
+        for leak in scores.leak_check(features, truth, joined["unit"], case.kind):
+            found.add(f"{table.title()}.{leak.column}: {leak.why}")
+    return sorted(found)
 
 
-def _features(rows: pl.DataFrame, table: Any, subject: str) -> pl.DataFrame:
-    """One row a subject: the last value of each signal, or of each column."""
-    if table.packs:
-        series = table.packs[-1]
-        rows = rows.with_columns(
-            value=pl.coalesce("value", pl.col("integer").cast(pl.Float64))
-            if "integer" in rows.columns
-            else pl.col("value")
-        )
-        numbers = rows.drop_nulls("value").pivot(
-            series, index=subject, values="value", aggregate_function="last"
-        )
-        if "text" not in rows.columns or rows["text"].null_count() == rows.height:
-            return numbers
-        words = rows.drop_nulls("text").pivot(series, index=subject, values="text", aggregate_function="last")
-        return numbers.join(words, on=subject, how="full", coalesce=True)
-    plain = [c for c in table.columns if c not in (*table.key, table.at)]
-    return rows.group_by(subject, maintain_order=True).agg(
-        pl.col(c).drop_nulls().last() for c in plain if c != subject
-    )
+def _seen(
+    table: type[Table], step: Pass, case: UseCase, module: ModuleType, lake: Lake, ledger: Ledger, limit: int
+) -> pl.DataFrame:
+    """Each question with what one table says of its subject, as `decide` would see it."""
+    tables = opened(lake, ledger, without_truth(case), module.READS, "decide", cut=step.cut, limit=limit)
+    rows, asked = tables[table], step.questions
+    count = int(engine.frame(rows.expr.aggregate(n=rows.expr.count())).item())
+    if count > LEAK_ROWS_MAX:  # some subjects tell as much as all of them
+        names = asked["subject"].unique().sort()
+        names = names.head(len(names) * LEAK_ROWS_MAX // count)
+        asked = asked.filter(pl.col("subject").is_in(names.implode()))
+        rows = replace(rows, expr=rows.expr.filter(rows.expr[case.subject].isin(names.to_list())))
+        if asked.is_empty():
+            return asked
+    frame = rows.polars().sort(table.at)
+    if step.by_instant:
+        features = _features(frame, table, [case.subject, table.at])
+        return asked.join(features, left_on=["subject", "at"], right_on=[case.subject, table.at], how="inner")
+    asked = asked.unique("subject", keep="first", maintain_order=True)
+    features = _features(frame, table, [case.subject])
+    return asked.join(features, left_on="subject", right_on=case.subject, how="inner", maintain_order="left")
+
+
+def _features(rows: pl.DataFrame, table: type[Table], by: list[str]) -> pl.DataFrame:
+    """One row a subject (or a subject and instant): the last value of each signal, or of each column."""
+    if not table.packs:
+        plain = [c for c in table.columns if c not in (*table.key, table.at, *by)]
+        return rows.group_by(by, maintain_order=True).agg(pl.col(c).drop_nulls().last() for c in plain)
+    series = table.packs[-1]
+    if "integer" in rows.columns:
+        rows = rows.with_columns(value=pl.coalesce("value", pl.col("integer").cast(pl.Float64)))
+    numbers = rows.drop_nulls("value").pivot(series, index=by, values="value", aggregate_function="last")
+    if "text" not in rows.columns or rows["text"].null_count() == rows.height:
+        return numbers
+    words = rows.drop_nulls("text").pivot(series, index=by, values="text", aggregate_function="last")
+    return numbers.join(words, on=by, how="full", coalesce=True)
 
 
 def _write(path: Path, body: dict[str, Any]) -> None:

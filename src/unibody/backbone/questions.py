@@ -82,15 +82,20 @@ def clock(lake: Lake, case: UseCase, module: ModuleType, as_of: datetime | None 
 def folds(lake: Lake, case: UseCase, module: ModuleType) -> Iterator[Fold]:
     """The folds of a use case, by its kind and split."""
     truth, ticks = truth_of(lake, case), clock(lake, case, module)
-    assert case.split is not None
+    of_kind = _labels
     if case.kind is Kind.LIFE:
-        yield from _life(lake, case, module, truth, ticks)
+        of_kind = _life
     elif case.kind is Kind.DETECTION:
-        yield from _detection(lake, case, module, truth, ticks)
+        of_kind = _detection
     elif case.kind is Kind.EVENT and case.horizon_hours:
-        yield from _horizon(lake, case, module, truth, ticks)
-    else:
-        yield from _labels(lake, case, module, truth, ticks)
+        of_kind = _horizon
+    for fold in of_kind(lake, case, module, truth, ticks):
+        passes = tuple(p for p in fold.passes if p.questions.height)
+        if not passes:
+            raise SetupError(
+                f"use case {case.name}, {fold.name}: there is nothing to ask; does split = '{case.split}' fit the data?"
+            )
+        yield replace(fold, passes=passes)
 
 
 # ---- parting subjects

@@ -14,7 +14,6 @@ from uuid import uuid4
 
 import polars as pl
 
-from unibody import engine
 from unibody.errors import StoreError
 from unibody.lake import Lake, Source
 
@@ -54,7 +53,7 @@ class Sources:
         if self._read and version == self._version:
             return False
         self._heads, self._longest, self._version, self._read = {}, {}, version, True
-        for entry in (*engine.frame(self.lake.rows(Source)).to_dicts(), *self._unwritten):
+        for entry in (*self.lake.newest(Source).to_dicts(), *self._unwritten):
             self._remember(entry)
         return True
 

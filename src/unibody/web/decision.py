@@ -11,7 +11,7 @@ from unibody.api import MOVES, needs_note
 from unibody.backbone import pages
 from unibody.errors import UnibodyError
 from unibody.web import charts
-from unibody.web.shell import Web, ask, el, eur, fill, moment, num, sentence, span, sure, to, when
+from unibody.web.shell import Web, ask, el, eur, fill, moment, num, sentence, span, sure, to, told, when
 
 Moved = Callable[[str], Awaitable[None]]
 NOTED = "() => emit(document.getElementById('note').value)"
@@ -21,8 +21,8 @@ def draw(web: Web, d: dict[str, Any], back: str, moved: Moved) -> None:
     """Everything about one decision; `back` is the list's address, `moved` is called after a click."""
     el("a", "back", "‹ All decisions", href=back, data_key="esc")
     el("p", "muted", f"{d['question'] or d['usecase']}")
-    el("h2", "big", sentence(f"{d['action']}: {d['subject']}"))
-    el("p", "lead", sentence(d["reason"].removeprefix(d["subject"] + ": ")))
+    el("h2", "big", sentence(f"{d['action']}: {told(d)[0]}"))
+    el("p", "lead", sentence(told(d)[1]))
     if d["evidence_changed"]:
         el(
             "p",

@@ -20,6 +20,7 @@ from unibody.web.shell import (
     moment,
     sure,
     to,
+    told,
     trouble,
     when,
 )
@@ -139,12 +140,12 @@ class Inbox:
         with row:
             el("span", "when", when(d["decided_at"]), title=moment(d["decided_at"]))
             with el("span", "about"):
-                el("strong", "", d["subject"])
+                el("strong", "", told(d)[0])
             with el("span", "do"):
                 el("span", "", d["action"])
                 if d["state"] != "proposed":
                     el("span", f"chip {d['state']}", d["sent"])
-            el("span", "why", d["reason"].removeprefix(d["subject"] + ": "))
+            el("span", "why", told(d)[1])
             el("span", "worth number", eur(d["worth_eur"]))
             el("span", "sure number", sure(d["sure"]))
 

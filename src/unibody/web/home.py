@@ -8,7 +8,23 @@ from nicegui import ui
 
 from unibody.backbone import pages
 from unibody.web import charts
-from unibody.web.shell import Web, ask, el, empty, eur, fill, frame, moment, one, plural, span, to, when
+from unibody.web.shell import (
+    Web,
+    ask,
+    el,
+    empty,
+    eur,
+    fill,
+    frame,
+    measure,
+    moment,
+    one,
+    plural,
+    span,
+    to,
+    told,
+    when,
+)
 
 
 def add(web: Web) -> None:
@@ -90,11 +106,11 @@ def _waiting(seen: dict[str, Any]) -> None:
         for d in seen["waiting"]:
             with el("li"), el("a", "line", href=to("decisions", id=d["decision_id"]), data_row=""):
                 with el("span", "grow"):
-                    el("strong", "", d["subject"])
+                    el("strong", "", told(d)[0])
                     el(
                         "span",
                         "muted clip",
-                        f"{d['action']}: {d['reason'].removeprefix(d['subject'] + ': ')}",
+                        f"{d['action']}: {told(d)[1]}",
                     )
                 el("span", "number", eur(d["worth_eur"]))
     more = seen["by_state"]["proposed"] - len(seen["waiting"])
@@ -120,7 +136,7 @@ def _learnt(web: Web, seen: dict[str, Any]) -> None:
                     el(
                         "span",
                         "muted",
-                        f"{s['metric'].upper()} {one(s['ours'])}{sure}, {s['baseline_name']} {one(s['baseline'])} · {s['units']} units",
+                        f"{measure(s['metric'])} {one(s['ours'])}{sure}, {s['baseline_name']} {one(s['baseline'])} · {s['units']} units",
                     )
                     charts.scale(s["ours"], s["low"], s["high"], s["baseline"])
                 el("span", "when", when(case["judged_at"]))

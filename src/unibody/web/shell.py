@@ -231,6 +231,21 @@ def sure(x: float | None) -> str:
     return "–" if x is None or x != x else f"{x:.2f}"
 
 
+def told(d: dict[str, Any]) -> tuple[str, str]:
+    """What a decision is about, as its reason names it, and why: "CV02 (part S1): about 3 h left" parted at the colon."""
+    head, colon, why = str(d["reason"]).partition(": ")
+    return (
+        (head, why)
+        if colon and d["subject"] in head and len(head) <= len(d["subject"]) + 40
+        else (d["subject"], d["reason"])
+    )
+
+
+def measure(metric: str) -> str:
+    """A measure's name as people write it: RMSE, but average precision."""
+    return metric.upper() if metric in ("rmse", "mae", "auc") else metric
+
+
 def sentence(text: str) -> str:
     """With a capital at its start."""
     return text[:1].upper() + text[1:]

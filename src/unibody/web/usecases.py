@@ -11,7 +11,22 @@ from unibody.backbone import pages
 from unibody.errors import UnibodyError
 from unibody.web import charts
 from unibody.web.data import grid
-from unibody.web.shell import Web, ask, el, empty, fill, frame, moment, num, one, plural, span, to, when
+from unibody.web.shell import (
+    Web,
+    ask,
+    el,
+    empty,
+    fill,
+    frame,
+    measure,
+    moment,
+    num,
+    one,
+    plural,
+    span,
+    to,
+    when,
+)
 
 STATES = {
     "live": "live", "judged": "judged, no decisions yet", "not judged": "not judged yet", "failed": "last run failed", "running": "running now",
@@ -92,7 +107,7 @@ def _line(case: dict[str, Any]) -> None:
 
 def against(s: dict[str, Any]) -> str:
     """A score never without its baseline."""
-    return f"{s['metric'].upper()} {one(s['ours'])}, {s['baseline_name']} {one(s['baseline'])}"
+    return f"{measure(s['metric'])} {one(s['ours'])}, {s['baseline_name']} {one(s['baseline'])}"
 
 
 def _one(c: dict[str, Any]) -> None:
@@ -147,7 +162,7 @@ def _score(c: dict[str, Any], s: dict[str, Any]) -> None:
     el(
         "p",
         "lead",
-        f"{s['metric'].upper()} {one(s['ours'])} ({better}) {word} {s['baseline_name']}, {one(s['baseline'])}, on {plural(s['units'], 'unit')} held back by “{s['split']}”.",
+        f"{measure(s['metric'])} {one(s['ours'])} ({better}) {word} {s['baseline_name']}, {one(s['baseline'])}, on {plural(s['units'], 'unit')} held back by “{s['split']}”.",
     )
     with el("figure", "judged"):
         charts.scale(s["ours"], s["low"], s["high"], s["baseline"])

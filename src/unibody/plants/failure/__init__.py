@@ -43,7 +43,14 @@ class Settings:
     false_alarm_rate: float = field(
         default=0.001, metadata={"meaning": "DETECTION: share of normal readings that may be flagged"}
     )
+    name_signal: str = field(
+        default="asset", metadata={"meaning": "the signal that says what people call the machine"}
+    )
     seeds: int = field(default=3, metadata={"meaning": "LIFE, EVENT: how many models are averaged"})
+    moments: int = field(
+        default=40_000,
+        metadata={"meaning": "LIFE: moments of the training lives learned from; fewer are faster"},
+    )
 
 
 def learn(tables: Tables, case: UseCase, base: Model | None = None) -> Any:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PAIRS_MOST = 8  # of so few numbers, products, differences and ratios are tried: power is torque times speed
 _PIECES = 12  # a labelled record is cut into so many pieces, each judged by itself
-_MOMENTS_MOST = 20_000
+_MOMENTS_MOST = 8_000  # 18,000 take four times as long and tell hardly more
 _HOUR_US = 3_600_000_000
 
 
@@ -52,7 +52,7 @@ def learn(
     # with a horizon the truth is dated events, and a stated 0 says that nothing happened
     truth = truth.filter(pl.col("value").is_null() | (pl.col("value") > 0)) if case.horizon_hours else truth
     labelled = truth.clear() if case.horizon_hours else truth.filter(pl.col("value").is_not_null())
-    h = history.gather(readings)
+    h = history.gather(readings, settings.name_signal)
     if labelled.is_empty():
         if not case.horizon_hours:
             raise SetupError(
@@ -85,8 +85,8 @@ def learn(
     )
     windows = np.array(features.windows_of(min(max(5 * hour_rows, 40.0), 5_000.0)), dtype=np.int64)
     if form == "moment":
-        rows, y = _moments(h, truth, float(case.horizon_hours or 0.0))
-        x, unit = _moment_features(basis, h, rows, _three(windows)), np.arange(len(rows))
+        rows, silent, y = _moments(h, truth, float(case.horizon_hours or 0.0))
+        x, unit = _moment_features(basis, h, rows, silent, _three(windows)), np.arange(len(rows))
         group = h.owner[rows] if len(set(h.owner[rows].tolist())) >= 5 else _blocks(h.at[rows], 5)
     else:
         label = {
@@ -105,16 +105,18 @@ def learn(
     if base is not None:
         x = np.column_stack([x, boost.predict(base.trees, x)])
     weight = 1.0 / np.bincount(unit)[unit]
-    folds = np.unique(group)
-    folds = folds if len(folds) <= 10 else np.arange(10)
-    group = group % len(folds) if len(folds) == 10 else np.searchsorted(folds, group)
+    # more rows can be told with fewer folds
+    count = min(5 if len(y) >= 2000 else 10, len(np.unique(group)))
+    group = np.unique(group, return_inverse=True)[1] % count
     odds = np.full((len(y), 2), np.nan)
 
-    def fold(g: int) -> None:
+    def fold(g: int) -> bytes:
         inside, asked = group != g, group == g
+        if g == count:
+            return boost.fit(x, y[unit], weight, seeds=settings.seeds, **_options(form, y))
         if not asked.any() or not 0 < y[inside].sum() < inside.sum():
             odds[asked] = _odds(np.array(y.mean()))
-            return
+            return b""
         part = inside[unit]
         text = boost.fit(x[part], y[unit[part]], weight[part], **_options(form, y))
         odds[asked, 0] = _mean_by(
@@ -122,8 +124,9 @@ def learn(
         )
         line = _line(x, y, unit, inside)
         odds[asked, 1] = _mean_by(_line_odds(line, x[asked[unit]]), unit[asked[unit]], np.flatnonzero(asked))
+        return text
 
-    boost.together(fold, range(len(folds)))
+    trees = boost.together(fold, range(count, -1, -1))[0]
     tried = [(_loss(m * odds[:, 0] + (1 - m) * odds[:, 1], y), -m) for m in (0.0, 0.25, 0.5, 0.75, 1.0)]
     mix = -min(tried)[1]
     blind = mix * odds[:, 0] + (1 - mix) * odds[:, 1]
@@ -141,7 +144,7 @@ def learn(
         form=form,
         windows=windows,
         horizon_hours=float(case.horizon_hours or 0.0),
-        trees=boost.fit(x, y[unit], weight, seeds=settings.seeds, **_options(form, y)),
+        trees=trees,
         base_trees=base.trees if base is not None else b"",
         line=_line(x, y, unit, np.ones(len(y), dtype=bool)),
         mix=float(mix),
@@ -154,10 +157,13 @@ def learn(
 
 def decide(model: EventModel, readings: pl.DataFrame, case: UseCase, settings: Settings) -> pl.DataFrame:
     """Say for each machine how probable the event is: within the horizon after its last reading, or as labelled."""
-    h = history.condense(history.gather(readings, on_usage=model.on_usage), model.stretch)
+    h = model.gather(readings, settings.name_signal)
     everyone = np.arange(len(h.machines))
+    # asked now, when the newest reading of all came in; of who is silent for longer, at its own last reading
+    silent = h.at.max() - h.at[h.last]
+    silent = np.where(silent <= model.horizon_hours * _HOUR_US, silent, 0)
     if model.form == "moment":
-        x, unit = _moment_features(model, h, h.last, _three(model.windows)), everyone
+        x, unit = _moment_features(model, h, h.last, silent / _HOUR_US, _three(model.windows)), everyone
     else:
         x, unit = _record_features(model, h, everyone, model.form)
     if model.base_trees:
@@ -181,15 +187,16 @@ def decide(model: EventModel, readings: pl.DataFrame, case: UseCase, settings: S
         end = answers.instant(h.at[h.last[m]] + int(model.horizon_hours * _HOUR_US))
         at = answers.instant(h.at[h.last[m]])
         since = h.at[max(int(h.starts[m]), int(h.last[m]) - int(model.windows[2]) + 1)]
-        why = f"driven by {answers.spoken(ways)}" if ways else "no signal speaks for it"
-        usual = f"{p[m]:.0%} likely{within} ({model.rate:.1%} is usual)"
+        usual = f"{answers.percent(p[m])} likely{within} ({answers.percent(model.rate)} is usual)"
         found.append(
             {
                 "subject": machine,
                 "decided_at": at,
                 "window": f"{at.isoformat()}/{end.isoformat()}" if model.form == "moment" else None,
                 "action": "look at it" if yes or worth[m] > 0 else "keep running",
-                "reason": f"{machine}: {usual}: {'yes' if yes else 'no'}; {why}",
+                "reason": answers.reason(
+                    f"{h.called[m]}: {usual}: {'yes' if yes else 'no'}", ways, "no signal speaks for it"
+                ),
                 "evidence": answers.evidence(
                     machine, [s for s, _ in ways] or model.signals,
                     since if model.form == "moment" else h.at[h.starts[m]], h.at[h.last[m]],
@@ -201,31 +208,40 @@ def decide(model: EventModel, readings: pl.DataFrame, case: UseCase, settings: S
     return answers.frame(found)
 
 
-def _moments(h: History, truth: pl.DataFrame, horizon_hours: float) -> tuple[Ints, Floats]:
-    """Past moments, evenly spread over each machine's record, and whether a failure came within the horizon."""
+def _moments(h: History, truth: pl.DataFrame, horizon_hours: float) -> tuple[Ints, Floats, Floats]:
+    """Past moments as they will be asked about: row of the last reading, hours since then, and what came.
+
+    They are evenly spread over each machine's record and the horizon after its end: a part that failed is silent, and
+    nobody may be told that it is about to fail.
+    """
     horizon = int(horizon_hours * _HOUR_US)
     each = max(20, _MOMENTS_MOST // len(h.machines))
     failed = truth.group_by("subject").agg(pl.col("happened_at").dt.epoch("us").sort())
     dates = {s: np.array(d, dtype=np.int64) for s, d in failed.iter_rows()}
-    rows, y = [], []
+    rows, silent, y = [], [], []
     for m, machine in enumerate(h.machines):
-        begin, end = int(h.starts[m]), int(h.starts[m + 1])
-        chosen = np.unique(np.linspace(begin, end - 1, min(each, end - begin)).astype(np.int64))
-        at, date = h.at[chosen], dates.get(machine, np.zeros(0, dtype=np.int64))
-        after = np.searchsorted(date, at, side="right")
-        comes = np.append(date, np.iinfo(np.int64).max)[after]
-        yes = comes - at <= horizon
-        # the record may end with the failure itself: what comes before it is known
-        known = yes | (at + horizon <= max(h.at[end - 1], date.max() if len(date) else 0))
-        rows.append(chosen[known])
+        at, date = h.at[h.rows(m)], dates.get(machine, np.zeros(0, dtype=np.int64))
+        until = min(at[-1] + horizon, h.at.max())
+        now = np.unique(np.linspace(at[0], until, each).astype(np.int64))
+        place = np.searchsorted(at, now, side="right") - 1
+        comes = np.append(date, np.iinfo(np.int64).max)[np.searchsorted(date, now, side="right")]
+        yes = comes - now <= horizon
+        # the record may end with the failure itself: what comes before it is known, and after it there is nothing more
+        failure = date[-1] if len(date) else at[0] - 1
+        known = yes | (now + horizon <= max(at[-1], failure)) | ((failure >= at[-1]) & (now > failure))
+        rows.append(h.starts[m] + place[known])
+        silent.append((now - at[place])[known] / _HOUR_US)
         y.append(yes[known].astype(float))
-    return np.concatenate(rows), np.concatenate(y)
+    return np.concatenate(rows), np.concatenate(silent), np.concatenate(y)
 
 
-def _moment_features(basis: regimes.Basis, h: History, rows: Ints, windows: tuple[int, int, int]) -> Floats:
+def _moment_features(
+    basis: regimes.Basis, h: History, rows: Ints, silent: Floats, windows: tuple[int, int, int]
+) -> Floats:
     x = features.describe(basis.corrected(h), h, rows, windows)
     # hours since the first reading only say where the record begins; usage says how worn it is
-    return x if basis.on_usage else x[:, :-1]
+    x = x if basis.on_usage else x[:, :-1]
+    return np.column_stack([x, silent, history.carry(h.columns(basis.settings), h)[rows]])
 
 
 def _record_features(basis: regimes.Basis, h: History, machines: Ints, form: str) -> tuple[Floats, Ints]:
@@ -276,7 +292,7 @@ def _push(model: EventModel, x: Floats, unit: Ints, everyone: Ints) -> Floats:
         * model.line[2, :width]
     )
     by = np.zeros((len(x), count))
-    sayings = (width - (1 if model.base_trees else 0)) // count if model.form != "row" else 1
+    sayings = {"row": 1, "record": 3, "moment": len(features.SAYINGS)}[model.form]
     for i in range(sayings):
         by += terms[:, i * count : (i + 1) * count]
     if model.form == "row":
@@ -394,6 +410,7 @@ def _options(form: str, y: Floats) -> dict[str, Any]:
     return {
         "yes_no": True,
         "trees": 300 if len(y) >= 200 else 100,
+        "bold": form == "moment",
         "share": 0.8 if row else 0.4,
         "sharp": row,
     }

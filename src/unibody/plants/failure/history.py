@@ -13,8 +13,8 @@ from unibody.errors import SetupError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: A word signal becomes one 0/1 signal for each of its most frequent words, at most this many.
-WORDS_MOST = 12
+#: A word signal of more different words than this is a name or a text: it says who, not how.
+WORDS_MOST = 20
 _HOUR_US = 3_600_000_000
 
 
@@ -29,6 +29,9 @@ class History:
     on_usage: bool
     signals: tuple[str, ...]
     x: Floats  # instants x signals
+    called: tuple[str, ...]  # what people call each machine: its name and its id, or its id alone
+    words: tuple[str, ...]  # the 0/1 signals among `signals` that stand for a word: `step=fine`
+    events: tuple[str, ...]  # of these, the ones that hold at their instant only
 
     @property
     def owner(self) -> Ints:
@@ -49,74 +52,92 @@ class History:
         place = {s: i for i, s in enumerate(self.signals)}
         lacking = np.full(len(self.x), np.nan)
         return np.column_stack(
-            [self.x[:, place[s]] if s in place else lacking for s in signals] or [lacking[:, :0]]
+            [self.x[:, place[s]] if s in place else lacking for s in signals] or [self.x[:, :0]]
         )
 
 
-def gather(readings: pl.DataFrame, *, on_usage: bool | None = None) -> History:
+def gather(
+    readings: pl.DataFrame,
+    name_signal: str = "",
+    *,
+    words: tuple[str, ...] | None = None,
+    events: tuple[str, ...] = (),
+    on_usage: bool | None = None,
+) -> History:
     """Make the matrix. Equal readings in any order give the equal matrix.
 
     A word signal `step` with the words `rough` and `fine` becomes the 0/1 signals `step=fine` and `step=rough`: a
     state that holds until the next word, or, where words are rarer than every other instant, an event at its instant.
+    A model that was learned says which: `words`, `events`, `on_usage`. `name_signal` only says what people call it.
     """
-    long = readings.select(
-        "machine",
-        "read_at",
-        "signal",
-        "usage",
-        number=pl.coalesce("value", "integer").cast(pl.Float64),
-        word="text",
-    )
-    long = long.with_columns(pl.when(pl.col("number").is_finite()).then("number").alias("number"))
-    instants = long.group_by("machine", "read_at").agg(pl.col("usage").max()).sort("machine", "read_at")
-    if instants.is_empty():
+    if readings.is_empty():
         raise SetupError(
             "failure: there are no machine readings; check `where` of the use case and the ingested data"
         )
+    machines, machine = _codes(readings["machine"])
+    every, moment = np.unique(readings["read_at"].dt.epoch("us").to_numpy(), return_inverse=True)
+    instants, row = np.unique(machine * len(every) + moment, return_inverse=True)
+    starts = np.searchsorted(instants // len(every), np.arange(len(machines) + 1)).astype(np.int64)
+    at = every[instants % len(every)].astype(np.int64)
+    usage = np.full(len(at), np.nan)
+    np.fmax.at(usage, row, _floats(readings["usage"]))
+
+    rows = readings.select("signal", word="text", number=pl.coalesce("value", "integer").cast(pl.Float64))
+    rows = rows.with_columns(row=row.astype(np.int64), machine=machine)
+    spoken = rows.filter(pl.col("word").is_not_null())
+    called = spoken.filter(pl.col("signal") == name_signal).sort("row", "word")
+    names = dict(called.group_by("machine", maintain_order=True).agg(pl.col("word").last()).iter_rows())
+    spoken = spoken.filter(pl.col("signal") != name_signal)
+    found = _words(spoken, len(machines)) if words is None else words
+    numbers = rows.filter(pl.col("number").is_finite())
+    signals = tuple(sorted({*numbers["signal"].unique(), *found}))
+    x = np.full((len(at), len(signals)), np.nan)
     # the key is unique; where a caller broke it, the largest value counts, so that row order never does
-    values = (
-        pl.concat([long.filter(pl.col("number").is_not_null()).select("machine", "read_at", "signal", "number"),
-                   _words(long)])
-        .group_by("machine", "read_at", "signal").agg(pl.col("number").max())
-    )  # fmt: skip
-    signals = tuple(values["signal"].unique().sort())
-    values = values.join(
-        instants.select("machine", "read_at").with_row_index("row"), on=["machine", "read_at"]
-    )
-    values = values.join(pl.DataFrame({"signal": signals}, schema={"signal": pl.String}).with_row_index("column"),
-                         on="signal")  # fmt: skip
-    x = np.full((len(instants), len(signals)), np.nan)
-    x[values["row"].to_numpy(), values["column"].to_numpy()] = values["number"].to_numpy()
-
-    counts = instants.group_by("machine", maintain_order=True).len()
-    starts = np.concatenate([[0], np.cumsum(counts["len"].to_numpy())]).astype(np.int64)
-    at = instants["read_at"].dt.epoch("us").to_numpy().astype(np.int64)
-    usage = instants["usage"].cast(pl.Float64).fill_null(float("nan")).to_numpy().copy()
-    found = History(tuple(counts["machine"]), starts, at, usage, True, signals, x)
-    counted = all(np.isfinite(usage[found.rows(m)]).any() for m in range(len(found.machines)))
-    found = replace(found, clock=_clock(found, counted if on_usage is None else on_usage and counted),
-                    on_usage=counted if on_usage is None else on_usage and counted)  # fmt: skip
-    for i, signal in enumerate(signals):
-        if "=" in signal and _rare(found, signal):
-            x[:, i] = np.nan_to_num(x[:, i])
-    return found
+    column = numbers["signal"].cast(pl.Enum(signals)).to_physical().to_numpy()
+    np.fmax.at(x.reshape(-1), numbers["row"].to_numpy() * len(signals) + column, numbers["number"].to_numpy())
+    for name in found:
+        signal, _, word = name.partition("=")
+        said = spoken.filter(pl.col("signal") == signal)
+        is_it = (said["word"] == word).cast(pl.Float64).to_numpy()
+        np.fmax.at(x[:, signals.index(name)], said["row"].to_numpy(), is_it)
+    h = History(tuple(machines), starts, at, usage, True, signals, x,
+                tuple(_called(m, names.get(i)) for i, m in enumerate(machines)), found, events)  # fmt: skip
+    counted = all(np.isfinite(usage[h.rows(m)]).any() for m in range(len(machines)))
+    counted = counted if on_usage is None else on_usage and counted
+    events = events if words is not None else tuple(w for w in found if _rare(h, w))
+    for name in events:
+        x[:, signals.index(name)] = np.nan_to_num(x[:, signals.index(name)])
+    return replace(h, clock=_clock(h, counted), on_usage=counted, events=events)
 
 
-def _words(long: pl.DataFrame) -> pl.DataFrame:
-    """Word readings as 0/1 signals `signal=word`, one row for each frequent word at each instant it is read."""
-    words = long.filter(pl.col("word").is_not_null()).select("machine", "read_at", "signal", "word")
-    if words.is_empty():
-        return long.head(0).select("machine", "read_at", "signal", "number")
-    frequent = (
-        words.group_by("signal", "word").len().sort("signal", "len", "word", descending=[False, True, False])
-        .group_by("signal", maintain_order=True).head(WORDS_MOST).select("signal", common="word")
-    )  # fmt: skip
-    return words.join(frequent, on="signal").select(
-        "machine",
-        "read_at",
-        signal=pl.col("signal") + "=" + pl.col("common"),
-        number=(pl.col("word") == pl.col("common")).cast(pl.Float64),
-    )
+def _codes(words: pl.Series) -> tuple[list[str], Ints]:
+    """The different words, sorted, and the place of each row's among them."""
+    known = words.unique().sort().to_list()
+    return known, words.cast(pl.Enum(known)).to_physical().to_numpy().astype(np.int64)
+
+
+def _floats(numbers: pl.Series) -> Floats:
+    return numbers.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def _called(machine: str, name: str | None) -> str:
+    """What people call a machine.
+
+    >>> _called("FAGSOXCV0263717579", "SOX-CV02"), _called("pump 7", None)
+    ('SOX-CV02 (part FAGSOXCV0263717579)', 'pump 7')
+    """
+    return f"{name} (part {machine})" if name and name != machine else machine
+
+
+def _words(spoken: pl.DataFrame, machines: int) -> tuple[str, ...]:
+    """The words worth a 0/1 signal. A signal with many words, or with about one for each machine, is a name."""
+    each = spoken.group_by("signal", "machine").agg(pl.col("word").n_unique())
+    signals = spoken.group_by("signal").agg(words=pl.col("word").n_unique())
+    signals = signals.join(each.group_by("signal").agg(most=pl.col("word").max()), on="signal")
+    own = (pl.col("most") == 1) & (pl.col("words") > machines / 2)
+    useful = signals.filter((pl.col("words") <= WORDS_MOST) & ~own)
+    kept = spoken.join(useful, on="signal", how="semi").select("signal", "word").unique()
+    return tuple(sorted(f"{signal}={word}" for signal, word in kept.iter_rows()))
 
 
 def _rare(h: History, signal: str) -> bool:

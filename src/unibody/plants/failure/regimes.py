@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 
-from unibody.plants.failure.history import Floats, History, Ints, carry
+from unibody.plants.failure.history import Floats, History, Ints, carry, condense, gather
 
 _LEVELS_MOST = 12  # a setting has few levels
 _REGIMES_MOST = 24
@@ -25,7 +26,14 @@ class Basis:
     deviation: Floats  # regimes x signals
     stretch: float  # usage that one row spans, 0: each instant by itself
     on_usage: bool  # the clock is usage; else hours since the first reading
+    words: tuple[str, ...]  # see History
+    events: tuple[str, ...]
     notes: str  # what a reader of the model should know
+
+    def gather(self, readings: pl.DataFrame, name_signal: str) -> History:
+        """New readings, made a matrix as those learned from were."""
+        h = gather(readings, name_signal, words=self.words, events=self.events, on_usage=self.on_usage)
+        return condense(h, self.stretch)
 
     def regime(self, h: History) -> Ints:
         """Which regime each row is in: the nearest centre."""
@@ -62,9 +70,8 @@ def find(h: History, *, normalise: bool = True) -> Basis:
         centres = np.array([np.nanmedian(x[which.ravel() == i], axis=0) for i in often])
         if not 2 <= len(centres) < len(combos) + 1:
             settings, centres, spans = (), np.zeros((1, 0)), np.zeros(0)
-    first = Basis(
-        h.signals, (), settings, centres, spans, np.zeros((0, 0)), np.zeros((0, 0)), 0.0, h.on_usage, ""
-    )
+    none = np.zeros((0, 0))
+    first = Basis(h.signals, (), settings, centres, spans, none, none, 0.0, h.on_usage, h.words, h.events, "")
     regime = first.regime(h)
     mean, deviation = _by_regime(h.x, regime, len(centres))
     overall = np.maximum(np.nanstd(h.x, axis=0), 1e-12)
@@ -82,7 +89,7 @@ def find(h: History, *, normalise: bool = True) -> Basis:
     mean, deviation = mean[:, keep], np.maximum(deviation[:, keep], 1e-9)
     if not normalise:
         mean, deviation = np.zeros_like(mean), np.ones_like(deviation)
-    return Basis(signals, dropped, settings, centres, spans, mean, deviation, 0.0, h.on_usage, notes)
+    return replace(first, signals=signals, dropped=dropped, mean=mean, deviation=deviation, notes=notes)
 
 
 def _by_regime(x: Floats, regime: Ints, regimes: int) -> tuple[Floats, Floats]:
