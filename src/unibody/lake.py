@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from os import getpid
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -24,6 +26,7 @@ from unibody.tables import SYSTEM, TABLES, Instant, Table, column
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+SAID = 256  # expressions kept
 PACK = 4096  # values of one series in one stored row
 
 
@@ -75,6 +78,9 @@ class Lake:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._open: dict[type[Table], DeltaTable] = {}
+        self._said: dict[
+            tuple[Any, ...], ir.Table
+        ] = {}  # expressions of `rows`, by thread, table, version, as_of
 
     def path(self, table: type[Table]) -> Path:
         """Folder of one table."""
@@ -179,6 +185,18 @@ class Lake:
 
     def rows(self, table: type[Table], as_of: datetime | None = None) -> ir.Table:
         """The last version of each fact, without the deleted; with `as_of`, as known then of what happened before."""
+        handle = self._handle(table)
+        # writing the expression down takes ten times as long as looking at the log, so it is kept while the table is
+        # what it was; the engine is asked for the files all the same, that it may not have let them go
+        files = engine.parquet(handle.file_uris(), stored_schema(table)) if handle else None
+        place = (get_ident(), getpid(), table, handle.version() if handle else -1, as_of)
+        if files is None or place not in self._said:
+            while len(self._said) >= SAID:
+                self._said.pop(next(iter(self._said)))
+            self._said[place] = self._rows(table, as_of)
+        return self._said[place]
+
+    def _rows(self, table: type[Table], as_of: datetime | None) -> ir.Table:
         import ibis
 
         expr = self.stored(table)
