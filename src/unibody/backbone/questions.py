@@ -306,7 +306,7 @@ def _horizon(
             .group_by("subject")
             .agg(pl.all().sort_by("at").last())
         )
-        then = then.join(subjects, on="subject", how="semi")
+        then = standing(then.join(subjects, on="subject", how="semi"), truth, at)
         hits = truth.filter((pl.col("happened_at") > at) & (pl.col("happened_at") <= at + horizon))[
             "subject"
         ].unique()
@@ -336,6 +336,20 @@ def _horizon(
             if (q := asked(t, chosen)).height
         )
         yield Fold(name, Cut(learned.unique()), passes, past)
+
+
+def standing(last: pl.DataFrame, events: pl.DataFrame, at: datetime) -> pl.DataFrame:
+    """Without the subjects that stopped before `at` and said nothing since: asking about them would be too easy.
+
+    `last` holds each subject's last instant `at`, `events` are outcome rows.
+    """
+    past = (
+        events.filter(pl.col("happened_at") <= at)
+        .group_by("subject")
+        .agg(stopped=pl.col("happened_at").max())
+    )
+    found = last.join(past, on="subject", how="left", maintain_order="left")
+    return found.filter(pl.col("stopped").is_null() | (pl.col("stopped") < pl.col("at"))).drop("stopped")
 
 
 def _detection(

@@ -18,7 +18,7 @@ import polars as pl
 
 from unibody import engine, models
 from unibody.backbone import judge as judging
-from unibody.backbone.questions import clock, folds, truth_of, without_truth
+from unibody.backbone.questions import clock, folds, standing, truth_of, without_truth
 from unibody.errors import SetupError
 from unibody.gate import Cut, opened
 from unibody.lake import Lake
@@ -210,9 +210,11 @@ def _open_subjects(case: UseCase, module: ModuleType, lake: Lake, as_of: datetim
         truth = truth_of(lake, case)
         everyone = clock(lake, case, module, as_of).group_by("subject").agg(last=pl.col("at").max())
         if case.kind == "event" and case.horizon_hours:
-            # dated events: who had one may have another, but not who is silent since longer than the horizon
-            running = pl.col("last") >= pl.col("last").max() - timedelta(hours=case.horizon_hours)
-            return Cut(everyone.filter(running).select("subject").sort("subject")), False
+            # dated events: who had one may have another, but not who is silent since then, or for longer
+            seen = everyone.rename({"last": "at"})
+            recent = pl.col("at") >= pl.col("at").max() - timedelta(hours=case.horizon_hours)
+            running = standing(seen.filter(recent), truth, as_of or datetime.now(UTC))
+            return Cut(running.select("subject").sort("subject")), False
         ended = truth.filter(pl.col("remaining").is_null())
         if as_of is not None:
             ended = ended.filter(pl.col("happened_at") < as_of)

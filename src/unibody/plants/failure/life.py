@@ -15,6 +15,7 @@ import polars as pl
 
 from unibody.errors import SetupError
 from unibody.plants.failure import answers, boost, features, history, regimes
+from unibody.plants.failure import kinds as kinds_of
 from unibody.plants.failure.history import Floats, History, Ints
 
 if TYPE_CHECKING:
@@ -86,11 +87,11 @@ def learn(
         base = None
     cap = float(case.cap or settings.cap or np.inf)
     kinds, scales = (
-        _kinds(h, end, known) if np.isinf(cap) and (base is None or base.kinds) else ((), np.ones(1))
+        kinds_of.find(h, end, known) if np.isinf(cap) and (base is None or base.kinds) else ((), np.ones(1))
     )
     scales = np.array([np.median(end[known])]) if base is not None and base.kinds and not kinds else scales
     notes.append(f"lives counted in typical lives by {', '.join(kinds)}") if kinds else None
-    scale = _scale(h, kinds, scales)
+    scale = kinds_of.scale(h, kinds, scales)
     h, end = replace(h, clock=h.clock / scale[h.owner]), end / scale
     lives = end[known]
     rows_of_life = float(np.median(np.diff(h.starts)[known]))
@@ -129,6 +130,8 @@ def learn(
     guess = np.clip(blind[moments] @ weights, 0, cap)
     order = np.argsort(guess, kind="stable")
     errors = (target[moments] - guess)[order]
+    if len(known) <= _FEW:
+        notes.append(f"only {len(known)} lives: how far off it is, is itself not well known")
     notes.append(
         f"{len(known)} lives, median {np.median(lives * scale[known]):.4g}; out-of-fold RMSE {np.sqrt(np.mean(errors**2)):.4g}; stack "
         + ", ".join(f"{n} {w:.2f}" for n, w in zip(parts.names, weights, strict=True))
@@ -164,7 +167,7 @@ def decide(model: LifeModel, readings: pl.DataFrame, case: UseCase, settings: Se
         raise SetupError(
             f"use case {case.name}: the model counts usage, but some machine's readings state none"
         )
-    scale = _scale(h, model.kinds, model.scales)
+    scale = kinds_of.scale(h, model.kinds, model.scales)
     h = replace(h, clock=h.clock / scale[h.owner])
     z = model.corrected(h)
     rows, windows = h.last, _three(model.windows)
@@ -258,43 +261,6 @@ class _Parts:
 
 def _three(windows: Ints) -> tuple[int, int, int]:
     return int(windows[0]), int(windows[1]), int(windows[2])
-
-
-def _kinds(h: History, end: Floats, known: Ints) -> tuple[tuple[str, ...], Floats]:
-    """Kinds of machine whose lives differ in length, and the typical life of each: a press does not live as a pump.
-
-    Told by the word signal that never changes within a machine and explains most of the logarithm of life, if it
-    explains half of it beyond what chance would, and each of its words was seen on three machines.
-    """
-    found: list[tuple[float, tuple[str, ...], Floats]] = []
-    life = np.log(np.maximum(end[known], 1e-9))
-    for signal in sorted({w.partition("=")[0] for w in h.words if w not in h.events}):
-        kinds = tuple(w for w in h.words if w.startswith(signal + "="))
-        each = _kind(h, kinds)
-        which = each[h.last]
-        of = [np.flatnonzero(which[known] == k) for k in range(len(kinds))]
-        steady = ((each == which[h.owner]) | (each == len(kinds))).all()
-        if not steady or len(kinds) < 2 or min(map(len, of)) < 3:
-            continue
-        rest = sum(float(((life[i] - life[i].mean()) ** 2).sum()) for i in of) / (len(known) - len(kinds))
-        explained = 1 - rest / max(float(life.var(ddof=1)), 1e-12)
-        scales = [float(np.median(end[known[i]])) for i in of] + [float(np.median(end[known]))]
-        found.append((explained, kinds, np.array(scales)))
-    best = max(found, key=lambda f: f[0], default=(0.0, (), np.ones(1)))
-    return (best[1], best[2]) if best[0] > 0.5 else ((), np.ones(1))
-
-
-def _kind(h: History, kinds: tuple[str, ...]) -> Ints:
-    """Which kind each row's machine is, as last said; the number of kinds where it is none of them."""
-    said = history.carry(h.columns(kinds), h) > 0.5
-    return (
-        np.where(said.any(axis=1), said.argmax(axis=1), len(kinds)) if kinds else np.zeros(len(h.x), np.int64)
-    )
-
-
-def _scale(h: History, kinds: tuple[str, ...], scales: Floats) -> Floats:
-    """The typical life of each machine's kind."""
-    return np.asarray(scales[_kind(h, kinds)[h.last]], dtype=np.float64)
 
 
 def _ends(h: History, truth: pl.DataFrame) -> Floats:
