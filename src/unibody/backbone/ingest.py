@@ -296,8 +296,11 @@ class Landing:
         read = [f.select("record") for f in (batch.frame, batch.broken) if f.height]
         records = pl.concat(read or [batch.broken.select("record")]).unique()
         reached = int(records["record"].max() or 0) if records.height else -1  # type: ignore[arg-type]
+        first = int(records["record"].min() or 0) if records.height else 0  # type: ignore[arg-type]
         for table, rows in mapped.rows.items():
-            fresh = rows.filter(pl.col("record") > self.at_most[table])
+            # nearly always all of it is new: then nothing need be copied
+            known = self.at_most[table]
+            fresh = rows if first > known else rows.filter(pl.col("record") > known)
             if fresh.height and self._append(table, fresh, reached):
                 self.tally.rows[table.title()] += fresh.height
         fresh = wrong.filter(pl.col("from_record") > self.at_most[Quarantined])
