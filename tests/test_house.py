@@ -181,8 +181,9 @@ def test_a_file_that_outgrew_one_read_is_a_folder():
 
 
 def test_nothing_of_this_machine_lies_in_the_tree():
+    # this checkout's own folder, somebody's home, an index or an address on a private network
     home = re.compile(
-        r"/(?:work|root|tmp/w)/|/home/\w+/|pypi\.org/simple|files\.pythonhosted|index-url|(?:10|192\.168)\.\d+\.\d+\.\d+"
+        rf"{re.escape(str(ROOT.parent))}/|/home/\w+/|index-url|https?://\S+/simple\b|(?:10|192\.168)\.\d+\.\d+\.\d+"
     )
     found = []
     for path in tracked():
