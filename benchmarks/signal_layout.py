@@ -1,7 +1,14 @@
-"""The first experiment: signal readings as one row a value, one a series and minute, or packed runs (ours)."""
+"""The first experiment: signal readings as one row a value, one a series and minute, or packed runs (ours).
+
+Read by DuckDB, and by Spark where an environment of its own is there: `python -m venv benchmarks/.peers/spark &&
+benchmarks/.peers/spark/bin/pip install --require-hashes -r requirements-spark.lock` (or SPARK_PYTHON).
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -98,6 +105,56 @@ def view(table: Path, layout: str) -> str:
     return f"(SELECT {columns} FROM read_parquet({files}, union_by_name = true))"
 
 
+SPARK_PYTHON = Path(os.environ.get("SPARK_PYTHON", Path(__file__).parent / ".peers/spark/bin/python"))
+#: Reads the Parquet files of one layout twice and times the second read; without the start of the JVM.
+SPARK = """
+import json, sys, time
+from pyspark.sql import SparkSession
+asked = json.loads(sys.argv[1])
+spark = (SparkSession.builder.master("local[2]").config("spark.driver.memory", "4g").config("spark.ui.enabled", "false")
+         .config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2").getOrCreate())
+spark.sparkContext.setLogLevel("OFF")
+stored = spark.read.parquet(*asked["files"])
+if asked["packed"]:
+    stored = stored.selectExpr("vin", "path", "source", "read_at", "value", "coalesce(known_at, read_at) known_at", "record")
+    stored = stored.selectExpr("vin", "path", "source", "explode(arrays_zip(read_at, value, known_at, record)) r")
+    stored = stored.selectExpr("vin", "path", "source", "r.read_at", "r.value", "r.known_at", "r.record")
+stored.createOrReplaceTempView("readings")
+found = {}
+for name, query in asked["queries"].items():
+    spark.sql(query).collect()
+    began = time.perf_counter()
+    rows = spark.sql(query).collect()
+    found[name] = [time.perf_counter() - began, len(rows), sum(r["n"] for r in rows)]
+print(json.dumps(found))
+"""
+
+
+def spark_reads(table: Path, layout: str) -> dict[str, tuple[float, int, int]]:
+    """Seconds, rows and their sum of each query by Spark; empty where no environment with Spark is there."""
+    if not SPARK_PYTHON.exists():
+        return {}
+    asked = {
+        "files": DeltaTable(str(table)).file_uris(),
+        "packed": not layout.startswith("a row a value"),
+        "queries": {
+            "as-of read of one vehicle (Spark)": f"""SELECT path, CAST(max_by(value, read_at) * 100 AS BIGINT) n
+                FROM readings WHERE vin = 'ZFA31200001200007' AND known_at <= '{BEGIN + timedelta(hours=1)}'
+                AND read_at < '{BEGIN + timedelta(seconds=200)}' GROUP BY path""",
+            "group read (Spark)": "SELECT vin, path, count(*) n FROM readings GROUP BY vin, path",
+        },
+    }
+    line = [str(SPARK_PYTHON), "-c", SPARK, json.dumps(asked)]
+    said = subprocess.run(
+        line,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYSPARK_PYTHON": str(SPARK_PYTHON)},
+    )
+    return {name: (t, n, total) for name, (t, n, total) in json.loads(said.stdout.splitlines()[-1]).items()}
+
+
 def main() -> None:
     """Measure and print."""
     sizes = (1_000_000, 5_000_000, 20_000_000) if full(__doc__) else (1_000_000, 5_000_000)
@@ -139,11 +196,16 @@ def main() -> None:
                         "rows of one record": lineage,
                     }.items()
                 }
-            answers[layout] = [a for _, a in asked.values()]
+                by_spark = spark_reads(folder / "t", layout)
+            answers[layout] = [
+                *(a for _, a in asked.values()),
+                *((n, total) for _, n, total in by_spark.values()),
+            ]
             where = f"{layout}, {values // 1_000_000} M values"
             found.append(Figure(f"write, {where}", values / took / 1e6, "M/s"))
             found.append(Figure(f"size, {where}", size / values, "B/value"))
             found += [Figure(f"{name}, {where}", t * 1e3, "ms") for name, (t, _) in asked.items()]
+            found += [Figure(f"{name}, {where}", t * 1e3, "ms") for name, (t, _, _) in by_spark.items()]
         for layout, given in answers.items():
             for mine, theirs in zip(given, answers["a row a value"], strict=True):
                 assert mine == theirs, f"{layout} answers {str(mine)[:200]}, not {str(theirs)[:200]}"

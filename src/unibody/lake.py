@@ -119,7 +119,7 @@ class Lake:
     def append(
         self,
         table: type[Table],
-        frame: pl.DataFrame,
+        frame: pl.DataFrame | pa.Table,
         source: str,
         run: str,
         now: datetime,
@@ -128,7 +128,7 @@ class Lake:
     ) -> bool:
         """Append rows of one source once.
 
-        `frame` has the table's columns and known_at, known_assumed, deleted, record. `up_to` is the last record the
+        `frame` has the table's columns and known_at, known_assumed, deleted, record; or it is `made_ready`. `up_to` is the last record the
         batch covers; `app` the name under which that is remembered (default: the source). Returns False where these
         records are there already. StoreError where the disk is full or another process appends the same source.
         """
@@ -137,15 +137,13 @@ class Lake:
         assert handle is not None
         if self._reached(handle, app) >= up_to:
             return False
-        rows = pack(table, frame) if table.packs else frame
-        rows = rows.with_columns(ingested_at=pl.lit(now, Instant), source=pl.lit(source), run=pl.lit(run))
-        names = [f.name for f in stored_schema(table)]
+        rows = frame if isinstance(frame, pa.Table) else made_ready(table, frame, source, run, now)
         try:
             write_deltalake(
                 handle,
-                rows.select(names).to_arrow(),
+                rows,
                 mode="append",
-                schema_mode="merge" if self._older(handle, names) else None,
+                schema_mode="merge" if self._older(handle, rows.column_names) else None,
                 writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
                 commit_properties=CommitProperties(app_transactions=[Transaction(app, up_to)]),
             )
@@ -291,6 +289,13 @@ def stored_schema(table: type[Table]) -> pa.Schema:
     plain = {n: table.dtypes()[n] for n in table.packs} | {n: d for n, d in system.items() if n not in lists}
     own = {"first_at": Instant, "last_at": Instant}
     return pl.DataFrame(schema={**plain, **own, **lists}).to_arrow().schema
+
+
+def made_ready(table: type[Table], frame: pl.DataFrame, source: str, run: str, now: datetime) -> pa.Table:
+    """Rows as they lie on disk: packed, with what the lake adds; to be done by one thread while another writes."""
+    rows = pack(table, frame) if table.packs else frame
+    rows = rows.with_columns(ingested_at=pl.lit(now, Instant), source=pl.lit(source), run=pl.lit(run))
+    return rows.select(f.name for f in stored_schema(table)).to_arrow()
 
 
 def pack(table: type[Table], frame: pl.DataFrame) -> pl.DataFrame:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import polars as pl
+import pyarrow as pa
 
 from unibody import engine
 from unibody.backbone.sources import Entry, Identity, Sources, alone
@@ -26,7 +27,7 @@ from unibody.dialects.dialect import Dialect, FileKind
 from unibody.dialects.mapping import Mapped, map_records
 from unibody.dialects.readers import Batch, Limits, reader
 from unibody.errors import FormatError, SetupError, nearest
-from unibody.lake import Lake, Quarantined
+from unibody.lake import Lake, Quarantined, made_ready
 from unibody.tables import Instant, Table
 
 UNFINISHED = "unfinished last line"
@@ -249,9 +250,9 @@ class Landing:
         # the last row of each group may be among those read earlier
         first = 0 if any(m.last_of for m in file.kind.rows) else self.start
         try:
-            for batch, mapped in _ahead(self._mapped(first)):
+            for batch, mapped, ready in _ahead(self._mapped(first)):
                 self._last_rows(mapped)
-                self._land(batch, mapped)
+                self._land(batch, mapped, ready)
                 progress(self.tally.records)
         except (FormatError, SetupError) as e:
             self._say_file(str(e), "waiting")
@@ -264,10 +265,18 @@ class Landing:
         for i, rows in self.last.items():
             self._append_last(i, rows.drop("_group"))
 
-    def _mapped(self, first: int) -> Iterator[tuple[Batch, Mapped]]:
+    def _mapped(self, first: int) -> Iterator[tuple[Batch, Mapped, dict[type[Table], pa.Table]]]:
+        """Batches as read and mapped; of tables that lack all of a batch, made ready to be written."""
         file = self.file
         for batch in reader(file.kind.reader, file.where)(file.path, file.kind.read, first, file.limits):
-            yield batch, map_records(batch.frame, file.kind, file.names, file.now, file.where)
+            mapped = map_records(batch.frame, file.kind, file.names, file.now, file.where)
+            lowest = int(batch.frame["record"].min() or 0) if batch.frame.height else 0  # type: ignore[arg-type]
+            ready = {
+                table: made_ready(table, rows, self.source, file.job, file.now)
+                for table, rows in mapped.rows.items()
+                if rows.height and lowest > self.at_most[table]
+            }
+            yield batch, mapped, ready
 
     def _last_rows(self, mapped: Mapped) -> None:
         for i, rows in mapped.last.items():
@@ -290,19 +299,18 @@ class Landing:
         if rows.height and self._append(table, rows, max(self.reached, 0), app):
             self.tally.rows[table.title()] += rows.height
 
-    def _land(self, batch: Batch, mapped: Mapped) -> None:
+    def _land(self, batch: Batch, mapped: Mapped, ready: Mapping[type[Table], pa.Table]) -> None:
         """Append one batch, and count what became of its records."""
         wrong = self._quarantine_entries(batch, mapped)
         read = [f.select("record") for f in (batch.frame, batch.broken) if f.height]
         records = pl.concat(read or [batch.broken.select("record")]).unique()
         reached = int(records["record"].max() or 0) if records.height else -1  # type: ignore[arg-type]
-        first = int(records["record"].min() or 0) if records.height else 0  # type: ignore[arg-type]
         for table, rows in mapped.rows.items():
-            # nearly always all of it is new: then nothing need be copied
-            known = self.at_most[table]
-            fresh = rows if first > known else rows.filter(pl.col("record") > known)
-            if fresh.height and self._append(table, fresh, reached):
-                self.tally.rows[table.title()] += fresh.height
+            # nearly always all of it is new, and then it is ready
+            new = ready[table] if table in ready else rows.filter(pl.col("record") > self.at_most[table])
+            count = rows.height if table in ready else new.height
+            if count and self._append(table, new, reached):
+                self.tally.rows[table.title()] += count
         fresh = wrong.filter(pl.col("from_record") > self.at_most[Quarantined])
         if fresh.height:
             self._append(Quarantined, fresh, reached)
@@ -334,7 +342,9 @@ class Landing:
         if unfinished:
             tally.set_aside[UNFINISHED] += unfinished
 
-    def _append(self, table: type[Table], rows: pl.DataFrame, up_to: int, app: str | None = None) -> bool:
+    def _append(
+        self, table: type[Table], rows: pl.DataFrame | pa.Table, up_to: int, app: str | None = None
+    ) -> bool:
         file = self.file
         return file.lake.append(table, rows, self.source, file.job, file.now, up_to, app=app)
 
