@@ -1,7 +1,7 @@
 """Where an expression runs: ibis on DuckDB here (on Spark in its own issue), per-group Python on a process pool.
 
-Expressions stay within what both engines do alike (shared facts: no as-of join, no windowed last(), and every window
-ordered by a total key).
+Expressions stay within what both engines do alike: no windowed last(), every window ordered by a total key, and the
+as-of join in a portable form beside DuckDB's own (`as_of_join`).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from unibody.cli.terminal import (
     refuse,
     scoreboard,
 )
+from unibody.errors import UnibodyError
 
 if TYPE_CHECKING:
     from unibody.backbone import Backbone
@@ -91,7 +92,7 @@ def run(
         for each in names:
             try:
                 done.append(backbone.run(each, instant(as_of), progress).plain())
-            except Exception as e:
+            except UnibodyError as e:  # a solution's own faults come as SetupError
                 if name is not None:
                     raise
                 failed[each] = str(e)
