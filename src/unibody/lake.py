@@ -81,6 +81,7 @@ class Lake:
         self._said: dict[
             tuple[Any, ...], ir.Table
         ] = {}  # expressions of `rows`, by thread, table, version, as_of
+        self._appended: dict[type[Table], tuple[str, int, int]] = {}  # the last append: app, up_to, version
 
     def path(self, table: type[Table]) -> Path:
         """Folder of one table."""
@@ -133,9 +134,8 @@ class Lake:
         records are there already. StoreError where the disk is full or another process appends the same source.
         """
         app = app or source
-        handle = self._handle(table, create=True)
-        assert handle is not None
-        if self._reached(handle, app) >= up_to:
+        handle, reached = self._to_append(table, app)
+        if reached >= up_to:
             return False
         rows = frame if isinstance(frame, pa.Table) else made_ready(table, frame, source, run, now)
         try:
@@ -153,7 +153,21 @@ class Lake:
             ) from e
         except (DeltaError, OSError) as e:
             raise StoreError(f"lake {self.path(table)}: rows could not be written: {e}") from e
+        self._appended[table] = app, up_to, handle.version()
         return True
+
+    def _to_append(self, table: type[Table], app: str) -> tuple[DeltaTable, int]:
+        """The table, and the last record of `app` in it.
+
+        Where this process wrote the last of it, the log is not read again: a commit is checked by the log against
+        all that others have written since the version we hold, so what they may have done to `app` is seen there.
+        """
+        handle, (last, up_to, version) = self._open.get(table), self._appended.get(table, ("", -1, -1))
+        if handle is not None and last == app and handle.version() == version:
+            return handle, up_to
+        handle = self._handle(table, create=True)
+        assert handle is not None
+        return handle, self._reached(handle, app)
 
     @staticmethod
     def _older(handle: DeltaTable, names: list[str]) -> bool:

@@ -96,7 +96,8 @@ class Sources:
         """
         self._remember(entry)
         self._unwritten.append(entry)
-        if entry["bytes"] > LARGE or len(self._unwritten) >= TOGETHER:
+        begun = entry["records"] is None
+        if (begun and entry["bytes"] > LARGE) or len(self._unwritten) >= TOGETHER:
             self.flush()
 
     def flush(self) -> None:
