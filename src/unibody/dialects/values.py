@@ -197,7 +197,8 @@ def _zoned(naive: pl.Expr, zone: str | None, ambiguous: str) -> pl.Expr:
 def blank_to_null(raw: pl.Expr, dtype: pl.DataType, nulls: tuple[str, ...]) -> pl.Expr:
     """What the source writes for "nothing", as null."""
     if dtype == pl.String:
-        return pl.when(raw.str.strip_chars().is_in(nulls)).then(None).otherwise(raw)
+        stripped = raw.str.strip_chars()  # taken once: it is most of what bringing clean text in costs
+        return pl.when(~stripped.is_in(nulls)).then(stripped)
     if dtype.is_float():
         return raw.fill_nan(None)
     return raw
@@ -261,6 +262,8 @@ def canonical(
         )
     elif column.dtype == Instant:
         value = instant(source, dtype, m, kind, where)
+    elif column.dtype == pl.Boolean and dtype == pl.Boolean:
+        value = source
     elif column.dtype == pl.Boolean:
         text = source.cast(pl.String).str.to_lowercase().str.strip_chars()
         value = pl.when(text.is_in(_TRUE)).then(True).when(text.is_in(_FALSE)).then(False)
@@ -289,7 +292,7 @@ def canonical(
             whole, pl.when(as_float == as_float.round()).then(as_float).cast(pl.Int64, strict=False)
         )
     elif column.dtype == pl.String:
-        value = source.cast(pl.String).str.strip_chars() if dtype == pl.String else source.cast(pl.String)
+        value = source.cast(pl.String)
         if m.list:
             words = value.str.split(m.list).list.eval(pl.element().str.strip_chars())
             value = words.list.eval(pl.element().filter(pl.element() != "")).list.sort().list.join(" ")
@@ -300,4 +303,11 @@ def canonical(
             pl.lit(_start(str(m.default), where), Instant) if column.dtype == Instant else pl.lit(m.default)
         )
         value = pl.when(source.is_null()).then(default.cast(column.dtype)).otherwise(value)
-    return Value(value, source, wanted)
+    # what is of our type already can only be missing: nothing to look for among millions of good values
+    same = (
+        dtype == column.dtype
+        and not m.codes
+        and other is None
+        and dtype in (pl.String, pl.Float64, pl.Boolean)
+    )
+    return Value(value, None if same else source, wanted)
