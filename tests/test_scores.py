@@ -179,6 +179,15 @@ def test_choice_by_hand() -> None:
     assert s.extra["accuracy"] == 0.75 == s.extra["majority_accuracy"]
 
 
+def test_who_says_nothing_says_none_where_none_is_an_answer() -> None:
+    pairs = asked(4, 1, truth_label=["none", "none", "lot", "lot"], label=[None, None, "lot", None])
+    s = score(Kind.CHOICE, pairs, NO_PAST)
+    assert s.ours == pytest.approx((1 + 1 / 2) / 2)
+    assert s.extra["unanswered"] == 0
+    nothing = asked(4, 1, truth_label=["shift", "shift", "lot", "lot"], label=[None, None, "lot", None])
+    assert score(Kind.CHOICE, nothing, NO_PAST).ours == pytest.approx((0 + 1 / 2) / 2)
+
+
 def test_plan_by_hand() -> None:
     pairs = asked(
         4, 1, truth=[100.0, -30.0, 50.0, -20.0], worth_eur=[90.0, 10.0, -5.0, None], score=[1.0, 1, 0, None]

@@ -13,6 +13,9 @@ from unibody.errors import SetupError
 from unibody.methods.scores.bootstrap import Measured
 from unibody.methods.scores.questions import Floats, Ints, Questions, share
 
+#: The class of a subject about which there is nothing to say.
+NONE = "none"
+
 
 def measure(asked: Questions, past: pl.DataFrame, cap: float | None, seed: int) -> Measured:
     """Balanced accuracy: the mean, over the true classes, of the share of each that was named rightly.
@@ -20,12 +23,15 @@ def measure(asked: Questions, past: pl.DataFrame, cap: float | None, seed: int) 
     K. Brodersen et al., "The balanced accuracy and its posterior distribution", ICPR 2010, section II. Not accuracy,
     which is high for who always names the commonest class; not macro-F1, where shuffled answers score above the majority
     class and so noise would beat the baseline: here both stand at 1 / number of classes.
-    Baseline: the commonest class of the past. Chance: our own labels shuffled, exactly. Unanswered: counts as wrong.
+    Baseline: the commonest class of the past. Chance: our own labels shuffled, exactly. Unanswered: counts as wrong,
+    but where "none" is among the true classes: who proposes nothing about a subject says that of it.
     Accuracy, the majority's accuracy and macro-F1 (over the true classes) stand beside it.
     """
     asked.demand("truth_label", "label")
     truth, answer = asked.true_words(), asked.words("label")
     classes = sorted(set(truth))
+    if NONE in classes:
+        answer = [NONE if word is None else word for word in answer]
     if len(classes) == 1:
         raise SetupError(
             f"the truth of all {len(truth)} questions is {classes[0]!r}: nothing to choose. At least two classes are "
