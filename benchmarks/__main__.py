@@ -23,14 +23,15 @@ def main() -> None:
         f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {machine()}, by `python -m benchmarks{' --full' if more else ''}`",
         "(`make bench`). Each file of `benchmarks/` is one claim; a peer is measured in the same run.",
     ]
-    for path in sorted(HERE.glob("*.py")):
-        if path.stem in SKIP:
+    for path in sorted([*HERE.glob("*.py"), *HERE.glob("*/__init__.py")]):
+        name = path.parent.name if path.stem == "__init__" else path.stem
+        if path.parent == HERE and path.stem in SKIP:
             continue
-        command = [sys.executable, "-m", f"benchmarks.{path.stem}", *more]
+        command = [sys.executable, "-m", f"benchmarks.{name}", *more]
         said = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent, check=False)
         print(said.stdout, said.stderr if said.returncode else "", sep="", flush=True)
         about = path.read_text().split('"""')[1].strip().splitlines()[0]
-        lines += ["", f"## {about}", "", f"`python -m benchmarks.{path.stem}{' --full' if more else ''}`", ""]
+        lines += ["", f"## {about}", "", f"`python -m benchmarks.{name}{' --full' if more else ''}`", ""]
         if said.returncode:
             lines.append(f"Failed: {said.stderr.strip().splitlines()[-1]}")
             continue

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from multiprocessing import get_context
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unibody.errors import RefusedError, StoreError
@@ -32,11 +32,19 @@ B = TypeVar("B")
 _KEPT = 200
 
 
+_ONE_AT_A_TIME = Lock()
+
+
+def _ibis() -> Any:
+    """ibis, imported by one thread alone: of two at once the second may be given half of it."""
+    with _ONE_AT_A_TIME:
+        import ibis
+    return ibis
+
+
 @cache
 def _connection(process: int, thread: int) -> Any:
-    import ibis
-
-    con = ibis.duckdb.connect()
+    con = _ibis().duckdb.connect()
     con.con.execute("SET TimeZone = 'UTC'").fetchall()
     return con
 
@@ -53,8 +61,7 @@ def _views(process: int, thread: int) -> dict[str, ir.Table]:
 
 def parquet(files: Sequence[str], empty: pa.Schema) -> ir.Table:
     """Parquet files as one lazy table; columns that a file lacks read as null. `empty` is the schema of no files."""
-    import ibis
-
+    ibis = _ibis()
     if not files:
         return ibis.memtable(empty.empty_table())
     views = _views(os.getpid(), get_ident())
