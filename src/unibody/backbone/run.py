@@ -30,7 +30,7 @@ from unibody.tables import Decision, Instant
 Progress = Callable[[str, int, int], None]
 
 #: What makes a decision another one: if none of these differ, nothing new is said.
-CONTENT = ("action", "reason", "score", "value", "low", "high", "label", "worth_eur", "sure")
+CONTENT = ("action", "reason", "score", "value", "low", "high", "label", "worth_eur", "sure", "bundle")
 
 
 @dataclass(frozen=True)

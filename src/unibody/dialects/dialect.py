@@ -405,7 +405,8 @@ def _stated(path: Path, others: Mapping[str, Path], depth: int) -> dict[str, Any
 
 def find(folders: Iterable[Path]) -> dict[str, Dialect]:
     """All dialects below these folders, by name; a later folder's dialect replaces one of the same name."""
-    paths = {p.stem: p for folder in folders for p in sorted(folder.rglob("*.toml"))}
+    every = ((folder, p) for folder in folders for p in sorted(folder.rglob("*.toml")))
+    paths = {p.stem: p for folder, p in every if "writers" not in p.relative_to(folder).parts}
     return {name: load(path, paths) for name, path in sorted(paths.items())}
 
 

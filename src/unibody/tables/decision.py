@@ -29,3 +29,4 @@ class Decision(Table):
     sure: float = column("probability that it is so", low=0, high=1)
     model: str = column("version of the model that said so")
     risk: str = column("risk class", one_of=("low", "medium", "high"))
+    bundle: str = column("proposals that are approved together")

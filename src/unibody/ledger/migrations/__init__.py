@@ -1,0 +1,1 @@
+"""Steps from each version of the ledger to the next; `unibody.ledger.store.migrate` takes them."""
