@@ -14,6 +14,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from unibody.backbone.ingest import Tally, ingest
 from unibody.dialects import dialect as dialects
@@ -22,7 +24,7 @@ from unibody.dialects.mapping import map_records
 from unibody.dialects.readers import Limits, reader
 from unibody.errors import SetupError
 from unibody.lake import Lake, Quarantined
-from unibody.tables import TABLES, BuildRecord, MachineReading, Outcome, SignalReading
+from unibody.tables import TABLES, BuildRecord, MachineReading, NetworkFrame, Outcome, SignalReading
 from unibody.twin import make
 
 ROOT = Path(dialects.__file__).parent
@@ -44,6 +46,8 @@ def raw_files(name: str) -> list[Path]:
 def plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
+    if isinstance(value, bytes):
+        return value.hex().upper()  # as the log writes it
     return round(value, 9) if isinstance(value, float) else value
 
 
@@ -200,7 +204,8 @@ def test_what_is_quarantined_is_the_dirt(twin: tuple[Path, Lake, Tally]) -> None
     strangers = sum(
         k["unknown_code"]["count"] for p, k in dirt.items() if "/can/" in p and "unknown_code" in k
     )
-    assert tally.set_aside["frame of which the brand's DBC knows no values"] == strangers
+    assert lake.count(NetworkFrame) == tally.rows["network_frame"] == strangers > 0
+    assert not any("frame" in rule for rule in tally.set_aside)
 
 
 def test_what_is_written_twice_or_late_is_one_fact(twin: tuple[Path, Lake, Tally]) -> None:
@@ -248,6 +253,42 @@ def test_bus_values_are_those_that_the_twin_meant(twin: tuple[Path, Lake, Tally]
     for line, value in mine.select("line", "value").iter_rows():
         at = float(lines[line - 1][1:].split(")")[0])
         assert by_time[round(at, 6)] == pytest.approx(value, abs=0.06)  # the signal counts tenths of a degree
+
+
+frames = st.lists(
+    st.tuples(
+        st.sampled_from([0x1F0, 0x1EE, 0x7A1, 0x123]),  # two that jeep's DBC knows, two that it does not
+        st.binary(max_size=8),
+        st.booleans(),
+        st.integers(0, 2),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(frames=frames)
+def test_a_frame_becomes_values_or_stays_a_frame_byte_by_byte(
+    frames: list[tuple[int, bytes, bool, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("bus")
+    file = folder / "brands/jeep/can/jeep_ZACNJBB20TP100091_2026-05-23.log"
+    file.parent.mkdir(parents=True)
+    lines, at = list[str](), 1779515216
+    for can_id, data, remote, later in frames:
+        at += later  # several frames of one id at one instant are told apart
+        lines.append(f"({at}.000000) can0 {can_id:03X}#{'R' if remote else data.hex().upper()}")
+    file.write_text("".join(x + "\n" for x in lines))
+    lake = Lake(folder / "lake")
+    tally = ingest([file], lake, KNOWN, LIMITS)
+    assert (tally.landed, tally.quarantined, tally.set_aside.total()) == (len(frames), 0, 0)
+    kept = lake.rows(NetworkFrame).to_polars()
+    decoded = set(lake.rows(SignalReading).to_polars()["record"])
+    assert decoded | set(kept["record"]) == set(range(len(frames))) and not decoded & set(kept["record"])
+    for row in kept.iter_rows(named=True):
+        can_id, data, remote, _ = frames[row["record"]]
+        assert (row["can_id"], row["is_remote"]) == (can_id, remote)
+        assert row["data"] == (b"" if remote else data)
 
 
 # ---------------------------------------------------------------- what the format can say
@@ -315,7 +356,11 @@ def test_pieces_differences_lists_and_limits(tmp_path: Path) -> None:
         }
     ]
     assert len(faults) == 3  # XX is no machine, one piece is not two, 20 is out of the range stated
-    assert "machine must match ^M\\d$, is XX" in faults and "usage must be within 0 .. 10, is 20.0" in faults
+    assert set(faults) == {
+        "machine must match ^M\\d$, is XX (in asset)",
+        "usage must be within 0 .. 10, is 20.0 (in used minus new)",
+        "machine is missing (in asset)",
+    }
 
 
 EVENTS = (

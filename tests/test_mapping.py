@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -89,7 +90,7 @@ def tightening(at: str = '"at"', torque: str = '"nm"', ok: str = "{ constant = t
 )
 def test_numbers(kind: Any, torque: str, raw: str, value: float | None, fault: str | None) -> None:
     got = mapped(kind(tightening(torque=torque)), {"id": ["1"], "at": ["2024-01-01"], "nm": [raw]})
-    assert got.faults.rows() == ([(0, fault)] if fault else [])
+    assert got.faults.rows() == ([(0, f"{fault} (in nm)")] if fault else [])
     assert got.rows[Tightening]["torque_nm"].to_list() == (
         [] if fault else [pytest.approx(value) if value else value]
     )
@@ -268,6 +269,40 @@ def test_rows_that_share_a_record_stand_and_fall_together(kind: Any) -> None:
     assert got.faults["record"].sort().to_list() == [1, 3]  # one bad row of a record: none of its rows lands
 
 
+ITEMS = """
+[[files.rows]]
+table = "tightening"
+each = "bolts"
+columns.tightening_id = "{car}-{bolts.id}"
+columns.tightened_at = "bolts.at"
+columns.torque_nm = { from = "bolts.nm", minus = "bolts.zero" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("bolts", "rule"),
+    [
+        (
+            [{"id": 1, "at": "2024-01-01", "nm": 5}, {"id": 2, "at": "2024-01-01", "nm": 1e9}],
+            "torque_nm must be within 0 .. 600 N·m, is 1000000000.0 (in bolts[1].nm minus bolts.zero)",
+        ),
+        (
+            [{"id": 1, "at": "2024-01-01", "nm": 5}, {"id": 2, "at": "soon", "nm": 5}],
+            "tightened_at: 'soon' is not a time (ISO 8601, zone UTC) (in bolts[1].at)",
+        ),
+        (
+            [{"at": "2024-01-01", "nm": 5}, {"id": 2, "at": "2024-01-01", "nm": 5}],
+            "tightening_id is missing (in {car}-{bolts[0].id})",
+        ),
+    ],
+)
+def test_a_rule_says_which_field_of_which_item(kind: Any, bolts: list[dict[str, Any]], rule: str) -> None:
+    stated = [{"zero": 0, **b} for b in bolts]
+    got = mapped(kind(ITEMS), {"car": ["C"], "bolts": [json.dumps(stated)]})
+    assert got.faults.rows() == [(0, rule)]
+    assert got.rows[Tightening].is_empty()
+
+
 def test_a_frame_lands_byte_by_byte(kind: Any) -> None:
     rows = """
 [[files.rows]]
@@ -316,7 +351,7 @@ def test_nothing_at_all_is_no_error(kind: Any, rows: str) -> None:
 def test_all_empty_columns_say_what_is_missing(kind: Any, dtype: Any) -> None:
     got = mapped(kind(tightening()), {c: pl.Series([None, None], dtype=dtype) for c in ("id", "at", "nm")})
     assert got.rows[Tightening].is_empty()
-    assert set(got.faults["rule"]) == {"tightening_id is missing, is nothing"}
+    assert set(got.faults["rule"]) == {"tightening_id is missing (in id)"}
 
 
 def test_where_filled_and_templates(kind: Any) -> None:

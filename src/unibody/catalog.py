@@ -21,13 +21,15 @@ from unibody.solution import Kind, Solution, Split, UseCase
 
 if TYPE_CHECKING:
     # mypy holds each of our modules against the contract
+    from unibody import loop
     from unibody.plants import failure
 
-    _CHECKED: tuple[Solution, ...] = (failure,)
+    _CHECKED: tuple[Solution, ...] = (failure, loop)
 
 #: Our solutions, name -> module. A test holds this list against the files.
 SOLUTIONS: dict[str, str] = {
     "failure": "unibody.plants.failure",
+    "loop": "unibody.loop",
 }
 RISKS = ("low", "medium", "high")
 
@@ -40,7 +42,7 @@ def solution(name: str, folder: Path | None = None) -> ModuleType:
     if name in SOLUTIONS:
         return import_module(SOLUTIONS[name])
     if name in _installed():
-        return _checked(_installed()[name].load())
+        return _checked(loaded(_installed()[name]))
     path = (folder or Path()).absolute() / f"{name}.py"
     if folder is None or not path.is_file():
         own = [p.stem for p in folder.glob("*.py")] if folder and folder.is_dir() else []
@@ -51,6 +53,28 @@ def solution(name: str, folder: Path | None = None) -> ModuleType:
 @cache
 def _installed() -> dict[str, EntryPoint]:
     return {e.name: e for e in entry_points(group="unibody.solutions")}
+
+
+def loaded(entry: EntryPoint) -> ModuleType:
+    """What an installed package offers; SetupError names it where it does not load."""
+    try:
+        module: ModuleType = entry.load()
+    except Exception as e:  # whatever a package raises, the message says which
+        of = f" of {entry.dist.name}" if entry.dist else ""
+        wrong = f"{type(e).__name__}: {e}"
+        raise SetupError(f"entry point {entry.group}{of}: {entry.value} does not load: {wrong}") from e
+    return module
+
+
+def folders(what: str) -> list[Path]:
+    """Folders of dialects or use cases that installed packages bring: entry points `unibody.dialects`, `.usecases`."""
+    packages = [(e, loaded(e)) for e in entry_points(group=f"unibody.{what}")]
+    for entry, package in packages:
+        if not hasattr(package, "__path__"):
+            raise SetupError(
+                f"entry point {entry.group}: {entry.value} is a module, should be a package (a folder with __init__.py)"
+            )
+    return [Path(folder) for _, package in packages for folder in package.__path__]
 
 
 @cache
@@ -116,7 +140,7 @@ def use_case(path: Path, folder: Path, solutions: Path | None = None) -> UseCase
             raise SetupError(
                 f"{path}: where: no table that {module.__name__} reads has {column!r}; {nearest(column, there)}"
             )
-    if values["subject"] not in there:
+    if values["subject"] and values["subject"] not in there:
         raise SetupError(
             f"{path}: subject: no table that {module.__name__} reads has {values['subject']!r}; {nearest(values['subject'], there)}"
         )

@@ -137,7 +137,7 @@ class Solution(Protocol):
 
     @property
     def SUBJECT(self) -> str:
-        """The column that names what it decides about, where the use case states none."""
+        """The column that names what it decides about, where the use case states none; "": it names them itself."""
 
     @property
     def Settings(self) -> type[Any]:

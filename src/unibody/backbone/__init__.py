@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import polars as pl
 
 import unibody
 from unibody import catalog, engine
+from unibody.backbone import act as acting
 from unibody.backbone import ingest as ingesting
 from unibody.backbone import judge as judging
 from unibody.backbone import replay as replaying
@@ -23,9 +23,9 @@ from unibody.backbone.ingest import Tally
 from unibody.dialects import dialect as dialects
 from unibody.dialects.dialect import Dialect
 from unibody.dialects.readers import Limits
-from unibody.errors import SetupError, nearest
+from unibody.errors import RefusedError, SetupError, nearest
 from unibody.lake import Lake, Quarantined, Source, named
-from unibody.ledger import Ledger, State
+from unibody.ledger import NEXT, Ledger, State
 from unibody.settings import Settings
 from unibody.solution import UseCase
 from unibody.tables import Decision, MachineReading
@@ -48,17 +48,17 @@ class Backbone:
     @cached_property
     def ledger(self) -> Ledger:
         """What was done."""
-        return Ledger(self.settings.ledger)
+        return Ledger(self.settings.ledger_url)
 
     @cached_property
     def dialects(self) -> dict[str, Dialect]:
         """All dialects: ours, then the user's folder, which may replace one of ours."""
-        return dialects.find([_OURS / "dialects", *_installed("dialects"), self.settings.dialects])
+        return dialects.find([_OURS / "dialects", *catalog.folders("dialects"), self.settings.dialects])
 
     @cached_property
     def usecases(self) -> dict[str, UseCase]:
         """All use cases: ours, then the user's folder."""
-        folders = [_OURS / "usecases", *_installed("usecases"), self.settings.usecases]
+        folders = [_OURS / "usecases", *catalog.folders("usecases"), self.settings.usecases]
         return catalog.use_cases(folders, self.settings.solutions)
 
     def usecase(self, name: str) -> UseCase:
@@ -210,11 +210,28 @@ class Backbone:
         return found | {
             "revisions": revisions.to_dicts(),
             "history": [vars(s) for s in self.ledger.history(decision_id)],
+            "messages": self.ledger.outbox(decision_id=decision_id),
         }
 
     def move(self, decision_id: str, state: str, by: str, note: str) -> State:
         """Approve, dismiss or revert a decision."""
         return self.ledger.move(decision_id, state, by, note)
+
+    def move_bundle(self, bundle: str, state: str, by: str, note: str) -> list[State]:
+        """Move the decisions of a bundle together, all or none: those that can take this step now."""
+        found = running.latest(self.lake).filter(pl.col("bundle") == bundle)["decision_id"].to_list()
+        if not found:
+            raise SetupError(f"no bundle {bundle!r}; `unibody decisions --json` shows each decision's")
+        states = self.ledger.states(found)
+        can = [i for i in found if i in states and state in NEXT[states[i].state]]
+        if not can:
+            where = ", ".join(sorted({s.state for s in states.values()}))
+            raise RefusedError(f"bundle {bundle}: none of its decisions can become {state}: {where}")
+        return self.ledger.move_all(can, state, by, note)
+
+    def act(self, seconds_max: float = 30.0) -> acting.Acted:
+        """Send what was approved, deliver what waits; see backbone/act.py."""
+        return acting.act(self.lake, self.ledger, self.settings, lambda: self.usecases, seconds_max)
 
     def series(self, machine: str, signals: list[str] | None = None) -> pl.DataFrame:
         """Readings of one machine, for a plot: signal, read_at, usage, value."""
@@ -225,12 +242,6 @@ class Backbone:
         rows = rows.select("signal", "read_at", "usage", "value").order_by(["signal", "read_at"])
         found = engine.frame(rows.limit(500_000))
         return found
-
-
-def _installed(what: str) -> list[Path]:
-    """Folders of dialects or use cases that installed packages bring: entry points `unibody.dialects`, `.usecases`."""
-    found = [e.load() for e in entry_points(group=f"unibody.{what}")]
-    return [Path(folder) for package in found for folder in package.__path__]
 
 
 def judging_truth(lake: Lake, case: UseCase) -> pl.DataFrame:

@@ -21,6 +21,7 @@ import polars as pl
 import pyarrow as pa
 
 from unibody import engine
+from unibody.backbone import raw
 from unibody.backbone.sources import Entry, Identity, Sources, alone
 from unibody.dialects import dialect as dialects
 from unibody.dialects.dialect import Dialect, FileKind
@@ -262,8 +263,10 @@ class Landing:
             return  # which row is the last of its group is not known of half a file
         if stopped:
             self._say_file("", "landed")
-        for i, rows in self.last.items():
-            self._append_last(i, rows.drop("_group"))
+        for table in dict.fromkeys(self.file.kind.rows[i].table for i in self.last):
+            mine = [i for i in self.last if self.file.kind.rows[i].table is table]
+            # together: rows of one map that are no longer last are not told from the other map's
+            self._append_last(mine[0], pl.concat([self.last[i].drop("_group") for i in mine]))
 
     def _mapped(self, first: int) -> Iterator[tuple[Batch, Mapped, dict[type[Table], pa.Table]]]:
         """Batches as read and mapped; of tables that lack all of a batch, made ready to be written."""
@@ -286,7 +289,10 @@ class Landing:
             self.last[i] = both.unique(group, keep="last", maintain_order=True)
 
     def _append_last(self, i: int, rows: pl.DataFrame) -> None:
-        """Append the last rows of groups; take back those that were the last while the file was shorter."""
+        """Append the last rows of groups; take back those that were the last while the file was shorter.
+
+        `i` is the first of the maps that make them.
+        """
         file, table = self.file, self.file.kind.rows[i].table
         app = f"{self.source}:last{i}"
         if file.lake.committed(table, app) >= 0 and all(
@@ -352,8 +358,8 @@ class Landing:
         """What could not be parsed, and what has a fault."""
         parts = [batch.broken.select("record", "rule", "raw", parsed=pl.lit(False))]
         if mapped.faults.height:
-            faulty = batch.frame.join(mapped.faults, on="record", maintain_order="left")
-            parts.append(faulty.select("record", "rule", raw=raw_json(batch.frame), parsed=pl.lit(True)))
+            faulty = raw.kept(batch.frame, mapped.faults)
+            parts.append(faulty.with_columns(parsed=pl.lit(True)))
         return self._entries(pl.concat(parts))
 
     def _say_file(self, rule: str, state: str) -> None:
@@ -383,16 +389,3 @@ class Landing:
             deleted=pl.lit(False),
             record=pl.col("record").cast(pl.Int64),
         )
-
-
-def raw_json(frame: pl.DataFrame) -> pl.Expr:
-    """A raw record as JSON: all as text, times in ISO 8601, bytes as {"hex": ...}."""
-
-    def shown(name: str, dtype: pl.DataType) -> pl.Expr:
-        if dtype == pl.Binary:
-            return pl.struct(hex=pl.col(name).bin.encode("hex")).alias(name)
-        if isinstance(dtype, pl.Datetime):
-            return pl.col(name).dt.to_string("iso:strict")
-        return pl.col(name) if dtype.is_nested() else pl.col(name).cast(pl.String)
-
-    return pl.struct(shown(n, d) for n, d in frame.schema.items() if n != "record").struct.json_encode()

@@ -15,17 +15,16 @@ import numpy as np
 import polars as pl
 
 from unibody import engine
+from unibody.backbone.parts import SEED, edge, parts
 from unibody.errors import SetupError
 from unibody.gate import Cut, filtered, subject_column
 from unibody.lake import Lake
 from unibody.solution import Kind, UseCase
-from unibody.tables import Outcome, Table
+from unibody.tables import Outcome
 
-FOLDS = 5
 MOMENTS = 4  # times in its life at which a subject that ran to failure is asked about
+EDGES = 5  # times in the test part of a span at which the lives then running are asked about
 GRID = 24  # instants at which all subjects are asked whether they fail within the horizon
-TEST_SHARE = 0.3  # of the time span, at its end
-SEED = 20260101
 QUESTION = ("unit", "subject", "at", "usage", "truth", "truth_label")
 
 
@@ -81,7 +80,10 @@ def clock(lake: Lake, case: UseCase, module: ModuleType, as_of: datetime | None 
 
 def folds(lake: Lake, case: UseCase, module: ModuleType) -> Iterator[Fold]:
     """The folds of a use case, by its kind and split."""
-    truth, ticks = truth_of(lake, case), clock(lake, case, module)
+    truth = truth_of(lake, case)
+    # a solution that names its own subjects is asked when their truth holds
+    own = truth.select("subject", at="happened_at", usage="usage")
+    ticks = clock(lake, case, module) if case.subject else own
     of_kind = _labels
     if case.kind is Kind.LIFE:
         of_kind = _life
@@ -98,88 +100,6 @@ def folds(lake: Lake, case: UseCase, module: ModuleType) -> Iterator[Fold]:
         yield replace(fold, passes=passes)
 
 
-# ---- parting subjects
-
-
-def _parts(
-    lake: Lake, case: UseCase, module: ModuleType, subjects: pl.DataFrame
-) -> Iterator[tuple[str, pl.Series, pl.Series]]:
-    """Name, training subjects and test subjects of each fold. `subjects`: subject, at (its place in time)."""
-    split = case.split
-    assert split is not None
-    # a subject that is named several times stands where it was last: it must not lie on both sides
-    ordered = subjects.group_by("subject").agg(pl.col("at").max()).sort("at", "subject")
-    if split.how == "time":
-        edge = _edge(ordered["at"])
-        early, late = ordered.filter(pl.col("at") < edge), ordered.filter(pl.col("at") >= edge)
-        if early.is_empty():
-            raise SetupError(
-                f"use case {case.name}: split = 'time': no subject ends before {edge:%Y-%m-%d %H:%M}"
-            )
-        yield "time", early["subject"], late["subject"]
-        return
-    if split.how == "blocks":
-        names = ordered["subject"]
-        if len(names) < 2:
-            raise SetupError(
-                f"use case {case.name}: split = 'blocks' needs at least 2 subjects, there is {len(names)}"
-            )
-        count = min(FOLDS, len(names))
-        place = pl.Series(np.arange(len(names)) * count // len(names))
-        for k in range(count):
-            yield f"block {k + 1}", names.filter(place != k), names.filter(place == k)
-        return
-    groups = _groups(lake, case, module, subjects)
-    if split.how == "is":
-        test = groups["group"] == split.value
-        if not test.any():
-            there = ", ".join(map(str, groups["group"].unique().sort().head(8)))
-            raise SetupError(
-                f"use case {case.name}: no subject has {split.column} = {split.value}; there are {there}"
-            )
-        yield str(split), groups.filter(~test)["subject"], groups.filter(test)["subject"]
-        return
-    names = groups["group"].unique().sort()
-    if len(names) < 2:
-        raise SetupError(
-            f"use case {case.name}: split by {split.column} needs at least 2 values, there is {names.to_list()}"
-        )
-    shuffled = names.gather(np.random.default_rng(SEED).permutation(len(names)))
-    count = min(FOLDS, len(names))
-    for k in range(count):
-        test = groups["group"].is_in(shuffled.gather_every(count, k).implode())
-        yield f"{split} {k + 1}", groups.filter(~test)["subject"], groups.filter(test)["subject"]
-
-
-def _groups(lake: Lake, case: UseCase, module: ModuleType, subjects: pl.DataFrame) -> pl.DataFrame:
-    """subject, group: the value of the split's column for each subject."""
-    column = case.split.column if case.split else ""
-    names = subjects.select(pl.col("subject").unique().sort())
-    if column in (case.subject, "subject"):
-        return names.with_columns(group=pl.col("subject"))
-    tables: list[type[Table]] = [Outcome, *(t for t in module.READS if t is not Outcome)]
-    for table in tables:
-        name = subject_column(table, case)
-        if name is None or column not in table.columns:
-            continue
-        rows = filtered(lake.rows(table), table, case)
-        found = engine.frame(
-            rows.group_by(subject=rows[name]).aggregate(group=rows[column].cast("string").min())
-        )
-        groups = names.join(found, on="subject", how="left").drop_nulls("group")
-        if groups.height:
-            return groups
-    raise SetupError(
-        f"use case {case.name}: split: no table it reads fills a column {column!r} for its subjects"
-    )
-
-
-def _edge(at: pl.Series) -> datetime:
-    first, last = at.min(), at.max()
-    assert isinstance(first, datetime) and isinstance(last, datetime)
-    return first + (last - first) * (1 - TEST_SHARE)
-
-
 # ---- kinds
 
 
@@ -194,18 +114,9 @@ def _life(
         raise SetupError(f"use case {case.name}: none of {truth.height} subjects with a truth has readings")
     assert case.split is not None
     if case.split.how == "time":
-        edge = _edge(ticks["at"])
-        past = lives.filter(pl.col("happened_at") < edge)
-        open_then = lives.filter(pl.col("happened_at") >= edge)
-        asked = _life_truth(open_then.join(_last(ticks.filter(pl.col("at") < edge)), on="subject"))
-        yield Fold(
-            "time",
-            Cut(past.select("subject"), before=edge),
-            (Pass(Cut(asked.select("subject"), before=edge), asked),),
-            _lives_asked(past, ticks).drop("moment"),
-        )
+        yield _lives_in_time(lives, ticks)
         return
-    for name, train, test in _parts(lake, case, module, lives.select("subject", at="happened_at")):
+    for name, train, test in parts(lake, case, module, lives.select("subject", at="happened_at")):
         asked = _lives_asked(lives.filter(pl.col("subject").is_in(test.implode())), ticks)
         passes = tuple(
             Pass(Cut(q.select("subject", until="at")), q.drop("moment"))
@@ -215,9 +126,46 @@ def _life(
         yield Fold(name, Cut(train.to_frame("subject")), passes, past)
 
 
+def _lives_in_time(lives: pl.DataFrame, ticks: pl.DataFrame) -> Fold:
+    """Learned from lives that ended before the test part; those running are asked about at several moments of it."""
+    begin, last = edge(ticks["at"]), ticks["at"].max()
+    assert isinstance(last, datetime)
+    past = lives.filter(pl.col("happened_at") < begin)
+    passes, before = [], _life_truth(lives.clear().with_columns(at="happened_at", used="usage"))
+    for k in range(EDGES):
+        at = begin + (last - begin) * k / EDGES
+        then = _ended(lives.filter(pl.col("happened_at") >= at), ticks).join(
+            _last(ticks.filter(pl.col("at") < at)), on="subject"
+        )
+        # who has said nothing since the last time is not asked the same again
+        asked = _life_truth(then).join(before, on=["subject", "at"], how="anti", maintain_order="left")
+        passes.append(Pass(Cut(asked.select("subject"), before=at), asked))
+        before = pl.concat([before, asked])
+    return Fold(
+        "time",
+        Cut(past.select("subject"), before=begin),
+        tuple(passes),
+        _lives_asked(past, ticks).drop("moment"),
+    )
+
+
 def _last(ticks: pl.DataFrame) -> pl.DataFrame:
     """Each subject's last instant."""
     return ticks.group_by("subject").agg(pl.all().sort_by("at").last()).sort("subject")
+
+
+def _ended(lives: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
+    """Lives whose truth says what was left after their last reading, as lives whose truth says when they end."""
+    last = _last(ticks).select("subject", at_last="at", used_last="used")
+    both = lives.join(last, on="subject", how="left", maintain_order="left")
+    hours = pl.duration(microseconds=pl.col("remaining") * 3_600_000_000)
+    return both.with_columns(
+        usage=pl.coalesce(pl.col("used_last") + pl.col("remaining"), "usage"),
+        happened_at=pl.when(pl.col("used_last").is_null())
+        .then(pl.coalesce(pl.col("at_last") + hours, "happened_at"))
+        .otherwise("happened_at"),
+        remaining=pl.lit(None, pl.Float64),
+    ).drop("at_last", "used_last")
 
 
 def _lives_asked(lives: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
@@ -273,7 +221,7 @@ def _labels(
         truth=pl.col("value"),
         truth_label=pl.col("label"),
     )
-    for name, train, test in _parts(lake, case, module, rows.select("subject", "at")):
+    for name, train, test in parts(lake, case, module, rows.select("subject", "at")):
         questions = asked.filter(pl.col("subject").is_in(test.implode()))
         past = asked.filter(pl.col("subject").is_in(train.implode()))
         yield Fold(
@@ -293,7 +241,7 @@ def _horizon(
     assert case.split is not None
     first, last = ticks["at"].min(), ticks["at"].max()
     assert isinstance(first, datetime) and isinstance(last, datetime)
-    edge = _edge(ticks["at"])
+    border = edge(ticks["at"])
 
     def grid(begin: datetime, end: datetime) -> list[datetime]:
         count = int((end - begin) / horizon)
@@ -322,12 +270,14 @@ def _horizon(
     everyone = ticks.select(pl.col("subject").unique().sort())
     if case.split.how == "time":
         begin = first + horizon
-        past = pl.concat([asked(t, everyone) for t in grid(begin, edge)] or [asked(edge, everyone).clear()])
-        passes = tuple(Pass(Cut(before=t), q) for t in grid(edge, last) if (q := asked(t, everyone)).height)
-        yield Fold("time", Cut(before=edge), passes, past)
+        past = pl.concat(
+            [asked(t, everyone) for t in grid(begin, border)] or [asked(border, everyone).clear()]
+        )
+        passes = tuple(Pass(Cut(before=t), q) for t in grid(border, last) if (q := asked(t, everyone)).height)
+        yield Fold("time", Cut(before=border), passes, past)
         return
     places = ticks.group_by("subject").agg(at=pl.col("at").min())
-    for name, train, test in _parts(lake, case, module, places):
+    for name, train, test in parts(lake, case, module, places):
         chosen, learned = test.to_frame("subject"), train.to_frame("subject")
         past = pl.concat([asked(t, learned) for t in grid(first + horizon, last)])
         passes = tuple(
@@ -377,14 +327,17 @@ def _detection(
     if case.split.how == "time":
         first_window = windows["happened_at"].min()
         assert isinstance(first_window, datetime)
-        edge = min(first_window, _edge(ticks["at"]))
-        late = asked.filter(pl.col("at") >= edge)
+        border = min(first_window, edge(ticks["at"]))
+        late = asked.filter(pl.col("at") >= border)
         yield Fold(
-            "time", Cut(before=edge), (Pass(Cut(), late, by_instant=True),), asked.filter(pl.col("at") < edge)
+            "time",
+            Cut(before=border),
+            (Pass(Cut(), late, by_instant=True),),
+            asked.filter(pl.col("at") < border),
         )
         return
     places = ticks.group_by("subject").agg(at=pl.col("at").min())
-    for name, train, test in _parts(lake, case, module, places):
+    for name, train, test in parts(lake, case, module, places):
         late = asked.filter(pl.col("subject").is_in(test.implode()))
         past = asked.filter(pl.col("subject").is_in(train.implode()))
         yield Fold(

@@ -76,11 +76,15 @@ def due(backbone: Backbone, now: datetime, seen: dict[str, int]) -> list[str]:
 
 
 def keep_schedule(backbone: Backbone, seen: dict[str, int]) -> dict[str, str]:
-    """Run what is due; returns what failed and why. Called again and again by `unibody up`."""
+    """Run what is due, send what was approved; returns what failed and why. Called again and again by `unibody up`."""
     failed = {}
     for name in due(backbone, datetime.now(UTC), seen):
         try:
             backbone.run(name)
         except UnibodyError as e:
             failed[name] = str(e)
+    try:
+        failed |= {f"act on {i}": why for i, why in (backbone.act().refused or {}).items()}
+    except UnibodyError as e:
+        failed["act"] = str(e)
     return failed

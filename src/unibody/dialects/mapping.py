@@ -21,6 +21,7 @@ CLOCK_AHEAD = timedelta(days=2)
 
 _KNOWN = Column("when the source knew it", None, "open", True, None, None, None, None, "known_at", Instant)
 _DELETED = Column("a tombstone", None, "open", False, None, None, None, None, "deleted", pl.Boolean())
+_ITEM = "#"  # with `each`: the item's place in its list, counted from 0
 FAULTS = {"record": pl.Int64(), "rule": pl.String()}
 
 
@@ -72,7 +73,7 @@ def map_records(
             faults.append(wrong)
             if chosen.is_empty():
                 continue
-            present = {n: d for n, d in chosen.schema.items() if n != "record"}
+            present = {n: d for n, d in chosen.schema.items() if n not in ("record", _ITEM)}
         rows, found = _rows(chosen, m, kind, present, names, now, here)
         faults += found
         made.append((i, m, rows))
@@ -131,7 +132,8 @@ def _items(raw: pl.DataFrame, name: str, where: str) -> tuple[pl.DataFrame, pl.D
 
     if name not in raw.columns:
         raise values.missing(name, raw.columns, f"{where}: each")
-    places, items, faults = list[int](), list[dict[str, str | None]](), list[tuple[int, str]]()
+    places, items, numbers = list[int](), list[dict[str, str | None]](), list[int]()
+    faults: list[tuple[int, str]] = []
     for place, (record, text) in enumerate(raw.select("record", pl.col(name).cast(pl.String)).iter_rows()):
         try:
             found = json.loads(text.encode()) if text else []
@@ -143,10 +145,12 @@ def _items(raw: pl.DataFrame, name: str, where: str) -> tuple[pl.DataFrame, pl.D
             continue
         places += [place] * len(mine)
         items += mine
+        numbers += range(len(mine))
     fields = dict.fromkeys(f for x in items for f in x)
     made = pl.DataFrame(
         {f"{name}.{f}": pl.Series([x.get(f) for x in items], dtype=pl.String) for f in fields}
     )
+    made = made.with_columns(pl.Series(_ITEM, numbers, dtype=pl.Int64))
     return raw[places].hstack(made), pl.DataFrame(faults, schema=FAULTS, orient="row")
 
 
@@ -223,34 +227,37 @@ def _faults(
     kind: FileKind,
     now: datetime,
 ) -> list[pl.DataFrame]:
-    """Every rule that a record breaks, with the raw value in its words; cheap when all is well."""
+    """Every rule that a record breaks, with value and raw field in its words; cheap when all is well."""
     rules: list[tuple[pl.Expr, pl.Expr]] = []
+
+    def broken(name: str, where: pl.Expr, message: pl.Expr) -> None:
+        rules.append((where, pl.concat_str([message, *_field(m, name)])))
+
     for name, v in found.items():
         if v.raw is not None:
             unreadable = v.raw.is_not_null() & pl.col(f"={name}").is_null()
-            rules.append(
-                (unreadable, pl.format(f"{name}: '{{}}' is not {_escaped(v.wanted)}", v.raw.cast(pl.String)))
-            )
+            said = pl.format(f"{name}: '{{}}' is not {_escaped(v.wanted)}", v.raw.cast(pl.String))
+            broken(name, unreadable, said)
     for name, c in m.columns.items():
         shown = pl.col(f"={name}").cast(pl.String)
         if c.within:
             low, high = c.within
             message = pl.format(f"{name} must be within {low:g} .. {high:g}, is {{}}", shown)
-            rules.append((~pl.col(f"={name}").is_between(low, high), message))
+            broken(name, ~pl.col(f"={name}").is_between(low, high), message)
         if c.pattern:
             message = pl.format(f"{name} must match {_escaped(c.pattern)}, is {{}}", shown)
-            rules.append((~pl.col(f"={name}").str.contains(c.pattern), message))
-    for name, text, broken in m.table.violations("="):
+            broken(name, ~pl.col(f"={name}").str.contains(c.pattern), message)
+    for name, text, wrong in m.table.violations("="):
         if name in found:
-            shown = pl.col(f"={name}").cast(pl.String).fill_null("nothing")
-            rules.append((broken, pl.format(f"{_escaped(text)}, is {{}}", shown)))
+            shown = pl.format(", is {}", pl.col(f"={name}").cast(pl.String)).fill_null("")  # it is missing
+            broken(name, wrong, pl.concat_str(pl.lit(text), shown))
     latest = datetime.max.replace(tzinfo=UTC) if m.table.foresees else now + CLOCK_AHEAD
     for name in {m.table.at, "known_at"} & set(found):
         at = pl.col(f"={name}")
         clock = pl.format(
             f"{name}: {{}} is before 1990 or ahead of now: is the clock right?", at.cast(pl.String)
         )
-        rules.append(((at < CLOCK_EARLIEST) | (at > latest), clock))
+        broken(name, (at < CLOCK_EARLIEST) | (at > latest), clock)
     for name in wide:
         source = values.blank_to_null(pl.col(name), columns[name], kind.nulls)
         bad = source.is_not_null() & (pl.col(f"~{name}").is_null() | _infinite(f"~{name}", raw))
@@ -272,10 +279,23 @@ def _faults(
     if not broken_any:
         return []
     return [
-        raw.filter(broken.fill_null(False)).select("record", message.alias("rule"))
-        for broken, message in rules
-        if raw.select(broken.any().fill_null(False)).item()
+        raw.filter(where.fill_null(False)).select("record", message.alias("rule"))
+        for where, message in rules
+        if raw.select(where.any().fill_null(False)).item()
     ]
+
+
+def _field(m: RowMap, name: str) -> list[pl.Expr]:
+    """Which raw field a column comes from, for the people who mend it: ` (in serrages[2].couple_nm)`."""
+    stated = m.columns.get(name)
+    source = stated.source if stated else None
+    if source is None or source == name:
+        return []
+    first, *rest = source.split(f"{m.each}.") if m.each else [source]
+    parts = [pl.lit(f" (in {first}")]
+    for piece in rest:
+        parts += [pl.lit(f"{m.each}["), pl.col(_ITEM).cast(pl.String), pl.lit(f"].{piece}")]
+    return [*parts, pl.lit(f" minus {stated.minus})" if stated and stated.minus else ")")]
 
 
 def _infinite(name: str, raw: pl.DataFrame) -> pl.Expr:

@@ -6,8 +6,9 @@ prefix (before the names of signals that vss does not map), member (of a .zip).
 
 Without dbc a record is a frame: at (text as logged), channel, can_id, extended, sequence, data, is_remote, is_error.
 With dbc a record makes one row a value: at, channel, can_id, extended, sequence, state, message, signal, path, value,
-integer, text (one of the three is filled), unit. A frame that was not decoded has one row without signal, and `state`
-says why: "unknown id", "other length", "unknown multiplexer", "remote", "error".
+integer, text (one of the three is filled), unit. A frame that gave no value has one row without signal but with its
+data, is_remote and is_error, so that a dialect can keep it as a frame; `state` says why there is no value: "unknown
+id", "other length", "unknown multiplexer", "remote", "error", or "decoded" where the message has no signals.
 """
 
 from __future__ import annotations
@@ -210,7 +211,10 @@ class _Decoder:
         shared = frames.select("at", "channel", "can_id", "extended", "sequence", "record")
         states = pl.Series(d.STATES).gather(found.state[found.frame].astype(np.int64))
         rows: pl.DataFrame = shared[found.frame]
+        nothing = pl.Series(found.signal < 0)
+        raw = frames.select("data", "is_remote", "is_error")[found.frame[found.signal < 0]]
         return rows.with_columns(
+            *(_only(raw[n], nothing) for n in raw.columns),
             states.alias("state"),
             _named(self.messages, found.message).alias("message"),
             _named(self.signals, found.signal).alias("signal"),
@@ -220,6 +224,12 @@ class _Decoder:
             _named(self.words, np.where(kind == d.WORD, found.word, -1)).alias("text"),
             _named(self.units, found.signal).alias("unit"),
         )
+
+
+def _only(values: pl.Series, there: pl.Series) -> pl.Series:
+    """The values where `there` is true, in order; elsewhere null: what was decoded needs no copy of its bytes."""
+    places = pl.select(pl.when(there).then(there.cast(pl.Int64).cum_sum() - 1)).to_series()
+    return values.gather(places).alias(values.name) if len(values) else values.clear(len(there))
 
 
 def _named(names: pl.Series, places: Any) -> pl.Series:

@@ -137,7 +137,7 @@ def _whole(path: Path) -> None:
     except OSError as e:
         raise FormatError(f"{path}: cannot be read: {e.strerror}") from e
     if len(head) < 100 or not head.startswith(b"SQLite format 3\0"):
-        raise FormatError(f"{path}: is no SQLite database")
+        raise FormatError(f"{path}: is no SQLite database; such a file begins with 'SQLite format 3'")
     page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
     whole = (65536 if page == 1 else page) * pages
     if head[24:28] == head[92:96] and path.stat().st_size < whole:
@@ -173,9 +173,9 @@ def _remote(path: Path) -> Engine:
 def batch(names: list[str], rows: Sequence[Any], record: int) -> Batch:
     """Rows as text columns (bytes stay bytes), numbered; a row with text that is none is broken."""
     broken = [
-        (record + i, shown(repr(tuple(row))), "should be UTF-8 text in every text column")
+        (record + i, shown(repr(tuple(row))), f"{', '.join(none)} should be UTF-8 text")
         for i, row in enumerate(rows)
-        if any(isinstance(v, _NoText) for v in row)
+        if (none := [n for n, v in zip(names, row, strict=True) if isinstance(v, _NoText)])
     ]
     bad = {b[0] for b in broken}
     good = [(record + i, row) for i, row in enumerate(rows) if record + i not in bad]
