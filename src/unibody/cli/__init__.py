@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from unibody.cli import data, decide, questions, there
+from unibody.cli import data, decide, investigate, questions, there, trace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +22,11 @@ app.command()(questions.usecases)
 app.command()(there.check)
 app.command()(questions.run)
 app.command()(questions.judge)
+app.command()(trace.trace)
+app.command()(investigate.investigate)
 app.add_typer(decide.decisions, name="decisions")
+app.command()(decide.act)
+app.add_typer(decide.outbox, name="outbox")
 app.command()(there.tables)
 app.command()(there.settings)
 
