@@ -5,16 +5,21 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import cantools
 import pytest
 
 from unibody.errors import SetupError
-from unibody.twin import make, networks
+from unibody.twin import builds, causes, customers, key, make, networks
 from unibody.twin.builds import check_digit
+from unibody.twin.dealers import Dealers, handover
+from unibody.twin.files import Files
 from unibody.twin.world import load
 
 VEHICLES, DAYS, SEED = 60, 20, 7
@@ -23,6 +28,14 @@ BRANDS = {  # encoding, delimiter, heading of the VIN, of the part: written down
     "alfa_romeo": ("cp1252", ";", "Telaio", "Componente"),
     "opel": ("cp1252", "|", "FIN", "Bauteil"),
 }
+PLANTED = {"jeep": "brake_hose", "alfa_romeo": "battery", "peugeot": "steering", "opel": "camera"}
+CAUSES = {
+    "jeep": "brake_hose_bad_lot",
+    "alfa_romeo": "battery_second_supplier",
+    "peugeot": "steering_rack_torque_low",
+    "opel": "camera_software",
+}
+ROME = ZoneInfo("Europe/Rome")
 READINGS = {  # heading of the component in the plants' readings
     "melfi": ("utf-8", ";", "Matricola_componente"),
     "cassino": ("utf-8", ",", "bearing_serial"),
@@ -51,7 +64,7 @@ def tables(folder: Path, pattern: str, encoding: str, delimiter: str) -> list[di
     return [row for path in sorted(folder.glob(pattern)) for row in table(path, encoding, delimiter)]
 
 
-def peugeots(made: Path) -> list[dict]:
+def peugeots(made: Path) -> list[dict[str, Any]]:
     documents = sorted((made / "brands/peugeot/builds").glob("*.json"))
     return [car for path in documents for car in json.loads(path.read_text())["vehicules"]]
 
@@ -72,7 +85,8 @@ def test_same_seed_same_bytes_other_seed_other_bytes(made: Path, tmp_path: Path)
     told = {
         name for name in same if (made / name).read_bytes().count(b"\n") > 1
     }  # a day without cars is a header
-    assert told == {"suppliers/jeep/bom/jeep_bom_2026-06.csv"}  # the one thing that chance has no part in
+    # what chance has no part in: a bill of materials, and lots that are named by the calendar
+    assert told == {"suppliers/jeep/bom/jeep_bom_2026-06.csv", "answer_key/field_causes.csv"}
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -90,7 +104,9 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, vehicles: int, days: i
 
 def test_one_car_and_one_day_is_a_car_maker_too(tmp_path: Path) -> None:
     assert make(tmp_path / "made", 1, 1, SEED).vehicles == 1
-    assert len(table(tmp_path / "made/answer_key/vehicle_causes.csv")) == 1
+    assert {row["vin"] for row in table(tmp_path / "made/answer_key/vehicle_causes.csv")} == set(
+        vins(tmp_path / "made")
+    )
 
 
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -110,7 +126,9 @@ def test_vins_are_valid_and_all_cars_are_in_the_key(made: Path) -> None:
         if vin.startswith("ZAC"):
             assert vin[8] == check_digit(vin)
     assert check_digit("1M8GDM9AXKP042788") == "X"  # the regulation's own example
-    assert sorted(row["vin"] for row in table(made / "answer_key/vehicle_causes.csv")) == known
+    causes = table(made / "answer_key/vehicle_causes.csv")
+    for symptom in PLANTED.values():
+        assert sorted(row["vin"] for row in causes if row["symptom"] == symptom) == known
 
 
 def test_every_car_has_its_whole_genealogy(made: Path) -> None:
@@ -237,22 +255,166 @@ def test_the_dirt_counted_is_the_dirt_found(made: Path) -> None:
         json.loads(text.split("\n")[-1])
 
 
-def test_cars_of_the_bad_lot_come_back_far_more_often(tmp_path: Path) -> None:
-    """The planted cause can be found: in a larger world the hazard of the bad lot is about what was planted."""
-    world = load(4000, 60, SEED)
-    from unibody.twin.builds import bad_lots, schedule, vehicles
-    from unibody.twin.dealers import Dealers
-
-    brand, lot = world.brands["jeep"], bad_lots(world)["brake_hose_bad_lot"]
-    days, failed = Counter[bool](), Counter[bool]()
-    dealers = Dealers(world, brand)
-    for _, cars in vehicles(world, brand, schedule(world, brand)):
+@pytest.mark.parametrize(
+    ("brand", "symptom", "low", "high"),
+    [("jeep", 0, 6, 13), ("alfa_romeo", 1, 8, 17), ("peugeot", 8, 6, 14), ("opel", 6, 8, 17)],
+)
+def test_cars_that_have_the_cause_fail_far_more_often(
+    brand: str, symptom: int, low: float, high: float
+) -> None:
+    """The planted cause can be found: in a larger world the rate ratio is about what was planted (9 to 12)."""
+    world = load(6000, 60, SEED)
+    dealers = Dealers(world, world.brands[brand])
+    (cause,) = (cause for cause in causes.planted(world) if cause.brand == brand)
+    days, failed = dict.fromkeys((True, False), 0.0), Counter[bool]()
+    for _, cars in builds.vehicles(world, world.brands[brand], builds.schedule(world, world.brands[brand])):
         for car in cars:
-            bad = car.lot("brake_hose_front") == lot
-            days[bad] += (world.end - car.built_at).days
-            failed[bad] += any(fault.symptom == 0 for fault in dealers.hand_over(car))
-    rate = {bad: failed[bad] / days[bad] for bad in (True, False)}
-    assert 5 < rate[True] / rate[False] < 14
+            bad, begins = cause.met_by(car), handover(world, car)
+            faults = [fault.at for fault in dealers.hand_over(car) if fault.symptom == symptom]
+            days[bad] += max((min([*faults, world.end]) - begins).total_seconds() / 86400, 0)
+            failed[bad] += bool(faults)
+    assert low < (failed[True] / days[True]) / (failed[False] / days[False]) < high
+
+
+def test_the_key_names_one_cause_a_brand_and_none_elsewhere(made: Path) -> None:
+    rows = {row["subject"]: row["label"] for row in table(made / "answer_key/field_causes.csv")}
+    assert len(rows) == 4 * 9
+    lot = next(
+        row["value"] for row in causes_of(made, "jeep") if row["affected"] == "1"
+    )  # its name goes with the calendar
+    assert {subject: label for subject, label in rows.items() if label != "none"} == {
+        "jeep: brake_hose_front": f"part.brake_hose_front.lot = {lot}",
+        "alfa_romeo: battery_12v": "part.battery_12v.supplier = S112",
+        "peugeot: steering_rack": "torque.steering_rack low",
+        "opel: front_camera": "software.ADAS = 1.9.0",
+    }
+
+
+def causes_of(made: Path, brand: str) -> list[dict[str, str]]:
+    rows = table(made / "answer_key/vehicle_causes.csv")
+    return [row for row in rows if (row["brand"], row["symptom"]) == (brand, PLANTED[brand])]
+
+
+def test_affected_are_the_cars_whose_raw_records_meet_the_condition(made: Path) -> None:
+    """Read from each brand's own files: a lot, a supplier, a version, a torque."""
+    (lot,) = {row["value"] for row in causes_of(made, "jeep") if row["affected"] == "1"}
+    found = {
+        "jeep": {
+            row["VIN"]
+            for row in tables(made, "brands/jeep/parts/*.csv", "utf-8", ",")
+            if row["Component"] == "brake_hose_front" and row["Lot"] == lot
+        },
+        "alfa_romeo": {
+            row["Telaio"]
+            for row in tables(made, "brands/alfa_romeo/parts/*.csv", "cp1252", ";")
+            if row["Componente"] == "battery_12v" and row["Fornitore"] == "S112"
+        },
+        "opel": {
+            row["FIN"]
+            for row in tables(made, "brands/opel/software/*.csv", "cp1252", "|")
+            if row["Steuergerät"] == "ADAS" and row["Version"] == "1.9.0"
+        },
+        "peugeot": {
+            car["vin"]
+            for car in peugeots(made)
+            for row in car["serrages"]
+            if row["operation"] == "steering_rack" and row["couple_nm"] <= 100.5
+        },
+    }
+    for brand, known in found.items():
+        ours = causes_of(made, brand)
+        said = {row["vin"] for row in ours if row["affected"] == "1"}
+        assert said == known, brand
+        assert 0 < len(said) < len(ours), brand
+        assert {row["vin"] for row in ours if row["cause"] == CAUSES[brand]} <= said
+
+
+def test_planting_changes_who_fails_and_nothing_that_is_built() -> None:
+    world = load(240, 60, SEED)
+    clean = replace(world, parameters={**world.parameters, "planted": []})
+    for brand in world.brands.values():
+        counts = builds.schedule(world, brand)
+        cars = [car for _, day in builds.vehicles(world, brand, counts) for car in day]
+        assert cars == [car for _, day in builds.vehicles(clean, brand, counts) for car in day]
+        dealers = Dealers(clean, brand)
+        assert {f.cause for car in cars for f in dealers.hand_over(car) if f.real} == {"background"}
+
+
+def test_a_cause_of_an_unknown_kind_is_named() -> None:
+    world = load(1, 1, SEED)
+    wrong = {**world.parameters["planted"][0], "kind": "gremlins"}
+    with pytest.raises(SetupError, match="no kind 'gremlins'; there are bad_lot, torque_low"):
+        causes.planted(replace(world, parameters={**world.parameters, "planted": [wrong]}))
+
+
+def test_holders_follow_one_another_and_consent_can_be_taken_back(tmp_path: Path) -> None:
+    world = load(2000, 60, SEED)
+    brand = world.brands["alfa_romeo"]
+    files, cars = Files(tmp_path, world), dict[str, builds.Vehicle]()
+    customers.write_fleets(world, brand, files)
+    for _, day in builds.vehicles(world, brand, builds.schedule(world, brand)):
+        customers.write(world, brand, day, files)
+        cars |= {car.vin: car for car in day}
+    read = {
+        kind: tables(tmp_path, f"dealers/alfa_romeo/{kind}/*.csv", "cp1252", ";") for kind in customers.TIMES
+    }
+    people = {row["Cod_cliente"]: row for row in read["customers"]}
+    assert len(people) == len(read["customers"])
+    assert any(re.search(r"^[=+<]|DROP|Null|; Ltd", row["Nominativo"]) for row in people.values())
+    assert {row["Lingua"] for row in people.values()} == {"italiano", "tedesco", "francese", "inglese"}
+
+    last: dict[tuple[str, str], dict[str, str]] = {}
+    for row in sorted(read["holdings"], key=lambda row: when(row["Registrato_il"])):
+        last[row["Telaio"], row["Dal"]] = row
+    assert len(read["holdings"]) > len(last)  # a holding that ends is written again, with its end
+    held: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in sorted(last.values(), key=lambda row: when(row["Dal"])):
+        held[row["Telaio"]].append(row)
+        assert row["Cod_cliente"] in people
+    for vin, rows in held.items():
+        assert when(rows[0]["Dal"]) > cars[vin].built_at.astimezone(ROME).replace(tzinfo=None)
+        assert [row["Al"] for row in rows] == [*(row["Dal"] for row in rows[1:]), ""]
+    end = world.end.astimezone(ROME).replace(tzinfo=None)
+    assert {vin for vin, car in cars.items() if handover(world, car) < world.end} == set(held) < set(cars)
+    assert all(when(row["Dal"]) < end for row in last.values())
+
+    said: dict[tuple[str, str], list[tuple[datetime, str]]] = defaultdict(list)
+    for row in read["consents"]:
+        assert row["Cod_cliente"] in people
+        said[row["Cod_cliente"], row["Finalità"]].append((when(row["Espresso_il"]), row["Consenso"]))
+    answers = Counter("".join(word for _, word in sorted(words)) for words in said.values())
+    assert set(answers) == {"S", "N", "SN"}
+    assert answers["S"] > answers["N"] > answers["SN"] > 0
+
+
+def when(text: str) -> datetime:
+    return datetime.strptime(text, "%d/%m/%Y %H:%M:%S")
+
+
+def test_a_media_wave_makes_complaints_and_workshops_find_nothing(tmp_path: Path) -> None:
+    world = load(1000, 60, SEED)
+    brand, files = world.brands["opel"], Files(tmp_path, world)
+    dealers = Dealers(world, brand)
+    for _, day in builds.vehicles(world, brand, builds.schedule(world, brand)):
+        key.cars(world, files, [(car, dealers.hand_over(car)) for car in day])
+    dealers.write(files)
+    unfounded = [fault for fault in dealers.faults if not fault.real]
+    assert {(fault.market, fault.symptom) for fault in unfounded} == {("DE", 5)}
+    assert (max(f.at for f in unfounded) - min(f.at for f in unfounded)).days <= 14
+    visits = {row["Auftrag"]: row for row in tables(tmp_path, "dealers/opel/visits/*.csv", "cp1252", "|")}
+    nothing = {number for number, row in visits.items() if row["Arbeit"].startswith("kein Fehler")}
+    assert len(nothing) == sum(fault.visited for fault in unfounded) > 2
+    for kind in ("dtcs", "claims"):
+        rows = tables(tmp_path, f"dealers/opel/{kind}/*.csv", "cp1252", "|")
+        assert rows and not nothing & {row["Auftrag"] for row in rows}
+    complaints = Counter(
+        row["FIN"] for row in tables(tmp_path, "dealers/opel/complaints/*.csv", "cp1252", "|")
+    )
+    assert all(complaints[fault.vin] for fault in unfounded)
+    failed = Counter(
+        row["vin"] for row in table(tmp_path / "answer_key/vehicle_faults.csv") if row["symptom"] == "gearbox"
+    )
+    assert failed.total() < len(unfounded)  # more noise than failures: that is what makes it a decoy
 
 
 def test_stock_that_would_run_out_is_an_express_delivery_and_a_row_of_the_key(made: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unibody.errors import SetupError
-from unibody.twin import builds, catenax, key, networks, plants, supply
+from unibody.twin import builds, catenax, customers, key, networks, plants, supply
 from unibody.twin.builds import Vehicle
 from unibody.twin.dealers import Dealers, Fault
 from unibody.twin.files import Files
@@ -101,6 +101,7 @@ def _make(world: World, files: Files, progress: Progress) -> Summary:
 def _brand(world: World, brand: Brand, counts: list[int], files: Files) -> dict[str, dict[str, int]]:
     """Build, log and sell one brand's cars, a day at a time."""
     dealers, logged = Dealers(world, brand), networks.sampled(world, brand)
+    customers.write_fleets(world, brand, files)
     fared: dict[str, dict[str, int]] = {}
     days = world.build_days()
     for day, cars in builds.vehicles(world, brand, counts):
@@ -111,6 +112,7 @@ def _brand(world: World, brand: Brand, counts: list[int], files: Files) -> dict[
         for cause, count in key.cars(world, files, found).items():
             sums = fared.setdefault(cause, dict.fromkeys(count, 0))
             fared[cause] = {side: sums[side] + count[side] for side in count}
+        customers.write(world, brand, cars, files)
         for car in cars:
             if car.number in logged:
                 _trip(world, brand, car, files)

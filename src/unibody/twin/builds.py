@@ -1,4 +1,4 @@
-"""Cars as they are built: VIN, options, the genealogy of their parts, their tightenings and software."""
+"""Cars as they are built: VIN, model, options, and all that went into them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 
 import numpy as np
 
+from unibody.twin import genealogy
 from unibody.twin.files import Files, month
 from unibody.twin.shapes import Record
 from unibody.twin.world import Brand, Plant, Table, World, local_time
@@ -33,6 +35,7 @@ class Vehicle:
     parts: tuple[Record, ...]
     tightenings: tuple[Record, ...]
     software: tuple[Record, ...]
+    gauges: tuple[Record, ...] = ()
 
     @property
     def built_at(self) -> datetime:
@@ -40,9 +43,16 @@ class Vehicle:
         moment: datetime = self.build["built_at"]
         return moment
 
-    def lot(self, part: str) -> str:
-        """The lot one of its parts came from."""
-        return str(next(record["lot"] for record in self.parts if record["part"] == part))
+    def value(self, attribute: str) -> Any:
+        """The car's value of an attribute as cohorts name it: part.<part>.<what>, torque.<bolt>, software.<ecu>."""
+        kind, name, *what = attribute.split(".")
+        records, key = {
+            "part": (self.parts, "part"),
+            "torque": (self.tightenings, "operation"),
+            "software": (self.software, "ecu"),
+        }[kind]
+        field = what[0] if what else {"torque": "torque_nm", "software": "version"}[kind]
+        return next(record[field] for record in records if record[key] == name)
 
 
 def check_digit(vin: str) -> str:
@@ -67,33 +77,6 @@ def vin(brand: Brand, model: Table, year: int, number: int) -> str:
     return plain[:8] + check_digit(plain) + plain[9:] if brand.check_digit else plain
 
 
-def part_number(brand: Brand, part: Table) -> str:
-    """The brand's own number of a part."""
-    return f"{brand.part_prefix}{part['number']}AA"
-
-
-def lot_code(brand: Brand, place: int, part: Table, day: datetime) -> str:
-    """The lot of a part that is in use on a day; a lot lasts the part's `lot_days`."""
-    return f"{part['supplier']}-{brand.part_prefix}{place:02d}-{lot_index(place, part, day):06d}"
-
-
-def lot_index(place: int, part: Table, day: datetime) -> int:
-    """Lots of one part counted over the years; parts do not change lots on the same day."""
-    return (day.toordinal() + 3 * place) // int(part["lot_days"])
-
-
-def bad_lots(world: World) -> dict[str, str]:
-    """The lot behind each planted cause."""
-    found = {}
-    for cause in world.parameters["planted"]:
-        names = [part["part"] for part in world.parameters["builds"]["parts"]]
-        place = names.index(cause["part"])
-        day = world.start + timedelta(days=round(cause["onset"] * world.days))
-        part = world.parameters["builds"]["parts"][place]
-        found[cause["cause"]] = lot_code(world.brands[cause["brand"]], place, part, day)
-    return found
-
-
 def vehicles(world: World, brand: Brand, counts: list[int]) -> Iterator[tuple[datetime, list[Vehicle]]]:
     """The brand's cars, a day at a time."""
     number = 0
@@ -116,7 +99,7 @@ def write(world: World, brand: Brand, day: datetime, cars: list[Vehicle], files:
     if "vin" not in shape.columns["parts"]:  # parts that name no car can only stand inside of it
         return _document(brand, day, cars, files, last)
     files.table(f"{stream}/builds", f"{day:%Y-%m-%d}", shape, "builds", [car.build for car in cars], last)
-    for kind in ("parts", "tightenings", "software"):
+    for kind in (kind for kind in ("parts", "tightenings", "software", "gauges") if kind in shape.columns):
         records = [record for car in cars for record in getattr(car, kind)]
         files.table(f"{stream}/{kind}", month(day), shape, kind, records)
     return None
@@ -162,7 +145,8 @@ def _vehicle(
     world: World, brand: Brand, plant: Plant, number: int, at: datetime, chances: np.random.Generator
 ) -> Vehicle:
     rules = world.parameters["builds"]
-    model = brand.models[_choose(chances, tuple(model["share"] for model in brand.models))]
+    place = _choose(chances, tuple(model["share"] for model in brand.models))
+    model = brand.models[place]
     car = vin(brand, model, at.year, number + 100_001)
     line = str(chances.choice(plant.lines))
     options = [option for option in rules["options"] if chances.random() < rules["options_rate"]]
@@ -178,90 +162,17 @@ def _vehicle(
         "engine": str(chances.choice(brand.engines)),
         "market": list(brand.markets)[_choose(chances, tuple(brand.markets.values()))],
     }
-    parts = tuple(_parts(world, brand, plant, car, line, at, number, chances))
+    parts = tuple(genealogy.parts(world, brand, plant, car, line, at, number, chances))
     return Vehicle(
         brand=brand.name,
         vin=car,
         number=number,
         build=build,
         parts=parts,
-        tightenings=tuple(_tightenings(world, plant, car, line, at, chances)),
-        software=tuple(_software(world, brand, car, at)),
+        tightenings=tuple(genealogy.tightenings(world, plant, car, line, at, chances)),
+        software=tuple(genealogy.software(world, brand, place, car, at)),
+        gauges=tuple(genealogy.gauges(world, brand, plant, car, line, at)),
     )
-
-
-def _parts(
-    world: World,
-    brand: Brand,
-    plant: Plant,
-    car: str,
-    line: str,
-    at: datetime,
-    number: int,
-    chances: np.random.Generator,
-) -> Iterator[Record]:
-    rules = world.parameters["builds"]
-    old_box = chances.random(len(rules["parts"])) < rules["fifo_mix"]
-    tools = chances.integers(1, 3, len(rules["parts"]))
-    for place, part in enumerate(rules["parts"]):
-        taken = at - timedelta(days=1) if old_box[place] else at
-        serial = (
-            f"{part['supplier']}{brand.part_prefix}{place:02d}{number:07d}"
-            if part["track"] == "serial"
-            else None
-        )
-        station = f"{plant.code}-{line}-{part['station']}"
-        yield {
-            "vin": car,
-            "part": part["part"],
-            "part_number": part_number(brand, part),
-            "serial": serial,
-            "lot": lot_code(brand, place, part, taken),
-            "supplier": part["supplier"],
-            "station": station,
-            "tool": f"{station}-T{tools[place]}",
-            "installed_at": _along_the_line(world, part["station"], at),
-        }
-
-
-def _tightenings(
-    world: World, plant: Plant, car: str, line: str, at: datetime, chances: np.random.Generator
-) -> Iterator[Record]:
-    for rule in world.parameters["builds"]["tightenings"]:
-        station = f"{plant.code}-{line}-{rule['station']}"
-        torque = round(float(chances.normal(rule["torque_nm"], rule["spread_nm"])), 2)
-        yield {
-            "tightening_id": f"{car}-{rule['station']}",
-            "vin": car,
-            "operation": rule["operation"],
-            "station": station,
-            "tool": f"{station}-T{int(chances.integers(1, 3))}",
-            "torque_nm": torque,
-            "angle_deg": round(float(chances.normal(rule["angle_deg"], rule["angle_deg"] * 0.04)), 1),
-            "ok": abs(torque - rule["torque_nm"]) <= rule["limit_nm"],
-            "tightened_at": _along_the_line(world, rule["station"], at) + timedelta(seconds=40),
-        }
-
-
-def _software(world: World, brand: Brand, car: str, at: datetime) -> Iterator[Record]:
-    rules = world.parameters["builds"]
-    newer = at >= world.start + timedelta(days=rules["sw_release_at"] * world.days)
-    for rule in rules["software"]:
-        number = f"{brand.part_prefix}{rule['number']}{'AB' if newer else 'AA'}"
-        flashed = at - timedelta(minutes=25)
-        yield {
-            "vin": car,
-            "ecu": rule["ecu"],
-            "part_number": number,
-            "version": rule["versions"][newer],
-            "flashed_at": flashed,
-        }
-
-
-def _along_the_line(world: World, station: int, built_at: datetime) -> datetime:
-    """Stations are numbered along the line; a car passes them within the hours of its build."""
-    left = (1 - station / 450) * world.parameters["builds"]["build_hours"]
-    return built_at - timedelta(seconds=round(left * 3600))
 
 
 @cache

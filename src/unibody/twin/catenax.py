@@ -13,8 +13,9 @@ from itertools import groupby
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from unibody.twin.builds import Vehicle, part_number
+from unibody.twin.builds import Vehicle
 from unibody.twin.files import Files, month
+from unibody.twin.genealogy import part_number
 from unibody.twin.shapes import Record
 from unibody.twin.world import Brand, Table, World
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from unibody.twin.builds import Vehicle, bad_lots
+from unibody.twin import causes
+from unibody.twin.builds import Vehicle
 from unibody.twin.dealers import Fault
 from unibody.twin.files import Files
 from unibody.twin.networks import Frame
@@ -19,9 +20,10 @@ from unibody.twin.world import World
 
 FAILURES = "subject,machine,plant,kind,mode,failed_at,usage_cycles,first_reading_at,last_reading_at"
 RUNNING = "subject,machine,plant,kind,mode,usage_cycles_at_end,fails_at,usage_cycles_at_failure"
-CAUSES = "vin,failed,cause,lot,brand,symptom,failed_at"
+CAUSES = "vin,failed,cause,value,brand,symptom,failed_at,affected,built_at"
 FAULTS = "vin,brand,symptom,code,cause,failed_at,visited_at"
 SHORTAGES = "brand,part_number,short_at,quantity"
+STREAMS = "subject,label,at"
 SIGNALS = "file,line,message,signal,value"
 
 
@@ -52,30 +54,28 @@ def machines(files: Files, outcomes: list[Outcome]) -> None:
 
 def cars(world: World, files: Files, found: list[tuple[Vehicle, list[Fault]]]) -> dict[str, dict[str, int]]:
     """One row a car and planted symptom, and one a fault; returns how the cars of each cause fared."""
-    symptoms = world.parameters["field"]["symptoms"]
-    causes, faults = [], []
-    fared: dict[str, dict[str, int]] = {}
-    lots = bad_lots(world)
+    symptoms = [symptom["symptom"] for symptom in world.parameters["field"]["symptoms"]]
+    codes = [symptom["code"] for symptom in world.parameters["field"]["symptoms"]]
+    planted, rows, faults = causes.planted(world), [], []
+    sides = ("affected", "affected_failed", "other", "other_failed")
+    fared = {cause.name: dict.fromkeys(sides, 0) for cause in planted}
     for car, theirs in found:
-        for fault in theirs:
-            if fault.symptom >= 0:
-                symptom = symptoms[fault.symptom]
-                what = (symptom["symptom"], symptom["code"], fault.cause)
-                faults.append((car.vin, car.brand, *what, fault.at, fault.visited_at))
-        for cause in world.parameters["planted"]:
-            mine = [
-                f for f in theirs if f.symptom >= 0 and symptoms[f.symptom]["symptom"] == cause["symptom"]
-            ]
-            lot, why, at = car.lot(cause["part"]), mine[0].cause if mine else "", mine[0].at if mine else None
-            causes.append((car.vin, len(mine), why, lot, car.brand, cause["symptom"], at))
-            count = fared.setdefault(
-                cause["cause"], dict.fromkeys(("bad", "bad_failed", "other", "other_failed"), 0)
+        real = [fault for fault in theirs if fault.real and fault.symptom >= 0]
+        for f in real:
+            faults.append(
+                (car.vin, car.brand, symptoms[f.symptom], codes[f.symptom], f.cause, f.at, f.visited_at)
             )
-            if car.brand == cause["brand"]:
-                side = "bad" if lot == lots[cause["cause"]] else "other"
-                count[side] += 1
-                count[f"{side}_failed"] += len(mine)
-    table(files, "vehicle_causes", CAUSES, causes)
+        for cause in planted:
+            mine = [fault for fault in real if symptoms[fault.symptom] == cause.symptom]
+            why, at = (mine[0].cause, mine[0].at) if mine else ("", None)
+            value, affected = car.value(next(iter(cause.conditions))), cause.met_by(car)
+            fate = (car.vin, len(mine), why, value, car.brand, cause.symptom, at)
+            rows.append((*fate, int(affected), car.built_at))
+            if car.brand == cause.brand:
+                side = "affected" if affected else "other"
+                fared[cause.name][side] += 1
+                fared[cause.name][f"{side}_failed"] += len(mine)
+    table(files, "vehicle_causes", CAUSES, rows)
     table(files, "vehicle_faults", FAULTS, faults)
     return fared
 
@@ -95,20 +95,37 @@ def signals(world: World, files: Files, path: str, numbered: Iterable[tuple[int,
 def planted(
     world: World, files: Files, fared: dict[str, dict[str, int]], dead: dict[str, list[str]]
 ) -> dict[str, dict[str, Any]]:
-    """Write the planted causes with their lots and counts; returns them."""
-    lots = bad_lots(world)
-    parts = {part["part"]: part for part in world.parameters["builds"]["parts"]}
-    causes = {
-        cause["cause"]: {
-            **cause,
-            "lot": lots[cause["cause"]],
-            "supplier": parts[cause["part"]]["supplier"],
-            "vehicles": fared[cause["cause"]],
+    """Write the planted causes with their conditions and counts, and the decoys; returns the causes."""
+    stated = {entry["cause"]: entry for entry in world.parameters["planted"]}
+    found = {
+        cause.name: {
+            **stated[cause.name],
+            "conditions": cause.conditions,
+            "label": cause.label,
+            "vehicles": fared[cause.name],
         }
-        for cause in world.parameters["planted"]
+        for cause in causes.planted(world)
     }
-    files.document("answer_key/planted.json", {"causes": causes, "dead_channels": dead})
-    return causes
+    decoys = {decoy["decoy"]: decoy for decoy in world.parameters["decoys"]}
+    files.document("answer_key/planted.json", {"causes": found, "decoys": decoys, "dead_channels": dead})
+    table(files, "field_causes", STREAMS, _streams(world))
+    return found
+
+
+def _streams(world: World) -> list[tuple[str, str, datetime]]:
+    """What stands behind each brand's symptom, which is named by its part: the causes' conditions, or none."""
+    behind: dict[tuple[str, str], list[str]] = {}
+    for cause in causes.planted(world):
+        behind.setdefault((cause.brand, cause.symptom), []).append(cause.label)
+    return [
+        (
+            f"{brand}: {symptom['part']}",
+            " and ".join(behind.get((brand, symptom["symptom"]), ["none"])),
+            world.end,
+        )
+        for brand in world.brands
+        for symptom in world.parameters["field"]["symptoms"]
+    ]
 
 
 def dirt(files: Files) -> None:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from unibody.twin import catenax, key
-from unibody.twin.builds import lot_code, lot_index, part_number
 from unibody.twin.files import Files, by_month, month
+from unibody.twin.genealogy import lot_code, lot_index, part_number
 from unibody.twin.shapes import Record
 from unibody.twin.world import Brand, Table, World
 

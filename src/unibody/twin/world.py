@@ -76,6 +76,10 @@ class World:
         """The first instant of the first day (UTC)."""
         return self.end - timedelta(days=self.days)
 
+    def share_of(self, moment: datetime) -> float:
+        """How much of the window has passed at a moment: 0 on its first day, 1 at its end."""
+        return (moment - self.start) / timedelta(days=self.days)
+
     def chances(self, *names: object) -> np.random.Generator:
         """A generator of random numbers of its own for each name, so that no part disturbs another."""
         return np.random.default_rng([self.seed, *(zlib.crc32(str(name).encode()) for name in names)])
