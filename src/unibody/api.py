@@ -16,7 +16,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from unibody.backbone import pages
+from unibody.backbone import investigate as investigating
+from unibody.backbone import pages, tracing
 from unibody.backbone.pages import Reader
 from unibody.errors import RefusedError, SetupError, StoreError, UnibodyError
 
@@ -25,6 +26,8 @@ DecisionId = Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[A-Za
 Limit = Annotated[int, Query(ge=1, le=500)]
 Offset = Annotated[int, Query(ge=0, le=10_000_000)]
 Filter = Annotated[str, Query(max_length=200)]
+Text = Annotated[str, Query(max_length=2000)]
+Asks = Annotated[str, Query(min_length=1, max_length=2000, description="a column, or a condition")]
 Kind = Literal["", "proposed", "approved", "dismissed", "sent", "confirmed", "reverted"]
 
 #: What a click means, and the state it leads to.
@@ -216,6 +219,49 @@ def routes(reader: Reader, by: str) -> APIRouter:
         finally:
             reader.forget()
         return vars(state) | {"sent": "approved, not sent" if state.state == "approved" else state.state}
+
+    @router.get("/investigate", tags=["loop"])
+    def investigate(
+        outcome: Asks,
+        cohort: Text = "",
+        table: Annotated[
+            str,
+            Query(
+                max_length=16, pattern="^[0-9a-f]*$", description="id of an uploaded table; empty: the lake"
+            ),
+        ] = "",
+        exposure: Filter = "",
+        control: Annotated[list[Annotated[str, Field(max_length=200)]] | None, Query(max_length=50)] = None,
+        attributes: Annotated[
+            str, Query(max_length=20_000, description="only these, with commas between")
+        ] = "",
+        alpha: Annotated[float, Query(gt=0, le=0.5)] = 0.05,
+        as_of: Annotated[str, Query(max_length=40)] = "",
+    ) -> Any:
+        """What the failing units of a cohort share that the others don't; as `unibody investigate --json`."""
+        names = tuple(a.strip() for a in attributes.split(",") if a.strip())
+        asked = investigating.Asked(
+            outcome, cohort, table, exposure, tuple(control or ()), names, alpha, as_of
+        )
+        return _json(reader.get(investigating.answer, asked, seconds=60.0))
+
+    @router.get("/cases", tags=["loop"], response_model=Page)
+    def cases(limit: Limit = 50, offset: Offset = 0) -> Any:
+        """The cases of the loop as last found, newest signal first; as `unibody trace --json`."""
+        found = reader.get(tracing.cases)
+        return _json({"total": len(found), "offset": offset, "items": found[offset : offset + limit]})
+
+    @router.get("/cases/{bundle}", tags=["loop"])
+    def case(bundle: DecisionId) -> Any:
+        """One case: evidence, scope, its proposals with what each sends and what takes it back, and the proof."""
+        return _json(reader.get(tracing.case, bundle))
+
+    @router.get("/outbox", tags=["decisions"])
+    def outbox(state: Literal["", "waiting", "sent", "confirmed", "dead"] = "", limit: Limit = 50) -> Any:
+        """Messages of approved decisions, newest first: state, attempts, error, receipt."""
+        ledger = reader.backbone.ledger
+        found = ledger.outbox(state or None, limit=limit)
+        return _json({"counts": ledger.outbox_counts(), "messages": found})
 
     @router.api_route(
         "/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False

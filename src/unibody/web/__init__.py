@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 
 import unibody
 from unibody import api
-from unibody.backbone import Backbone, pages
+from unibody.backbone import Backbone, pages, watched
 from unibody.backbone.pages import Reader
 from unibody.backbone.up import keep_schedule
 from unibody.errors import SetupError, UnibodyError
@@ -95,14 +95,14 @@ def serve(backbone: Backbone, port: int) -> None:
     import uvicorn
     from nicegui import core, ui
 
-    from unibody.web import data, decisions, home, usecases
+    from unibody.web import data, decisions, home, investigate, loop, usecases
     from unibody.web.shell import Web
 
     logging.getLogger("nicegui").setLevel(logging.ERROR)
     sessions, reader = Sessions(getpass.getuser()), Reader(backbone)
     web = Web(reader, sessions.by)
     app, guard = build(reader, sessions, port)
-    for room in (home, decisions, data, usecases):
+    for room in (home, decisions, loop, investigate, data, usecases):
         room.add(web)
     core.sio.eio.cors_allowed_origins = []  # no CORS headers at all; the gate has checked the Origin
     ui.run_with(
@@ -156,6 +156,7 @@ def _schedule(web: Any, backbone: Backbone, stop: threading.Event) -> None:
     while not stop.wait(SCHEDULE_SECONDS):
         try:
             web.failed = keep_schedule(backbone, seen)
+            watched.keep_looking(backbone)
         except Exception as e:  # whatever a user's solution raises must not end the schedule
             web.failed = {
                 "schedule": f"{type(e).__name__}: {e}" if not isinstance(e, UnibodyError) else str(e)

@@ -28,6 +28,8 @@ SESSION_SECONDS = 12 * 3600
 WRONG_MAX = 10
 BODY_BYTES_MAX = 64 * 1024
 SOCKET_BYTES_MAX = 1024 * 1024
+#: Where a whole file may come in; everything else is a form's size.
+LARGE = {"/investigate/table": 65 * 1024 * 1024}
 READS = ("GET", "HEAD")
 SOCKET = "/_nicegui_ws/"
 #: Open to all: no data behind them.
@@ -107,7 +109,7 @@ class Guard:
         if refused:
             await self._answer(scope, send, *refused)
             return
-        limit = SOCKET_BYTES_MAX if scope["path"].startswith(SOCKET) else BODY_BYTES_MAX
+        limit = _bytes_max(scope["path"])
         # a client that claims to sit behind a proxy is not believed: nothing of ours does
         scope["headers"] = [(k, v) for k, v in scope["headers"] if not k.lower().startswith(b"x-forwarded")]
         await self.app(scope, _bounded(receive, limit), _Headers(send, self.hosts))
@@ -120,10 +122,8 @@ class Guard:
         if (write or "origin" in headers) and headers.get("origin") != f"http://{host}":
             return 403, "the request comes from another site"
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > (
-            SOCKET_BYTES_MAX if path.startswith(SOCKET) else BODY_BYTES_MAX
-        ):
-            return 413, f"the body is larger than {BODY_BYTES_MAX:,} bytes"
+        if not length.isdigit() or int(length) > _bytes_max(path):
+            return 413, f"the body is larger than {_bytes_max(path):,} bytes"
         if not _is_open(path) and not self.sessions.valid(session_of(headers, self.cookie)):
             return 401, "not signed in; open the link that `unibody up` printed"
         return None
@@ -161,6 +161,10 @@ def session_of(headers: dict[str, str], cookie: str) -> str | None:
     except CookieError:
         return None
     return found.value if found else None
+
+
+def _bytes_max(path: str) -> int:
+    return SOCKET_BYTES_MAX if path.startswith(SOCKET) else LARGE.get(path, BODY_BYTES_MAX)
 
 
 def _is_open(path: str) -> bool:

@@ -30,6 +30,8 @@ HEAD = (
 ROOMS = (
     ("Home", "/", "M3 10.5 12 3l9 7.5V21h-6v-6H9v6H3z"),
     ("Decisions", "/decisions", "M4 5h16v10H13l-5 5v-5H4z"),
+    ("Loop", "/loop", "M19.5 9A8 8 0 0 0 5 8M4.5 15A8 8 0 0 0 19 16M5 3.5V8h4.5M19 20.5V16h-4.5"),
+    ("Investigate", "/investigate", "M10 4a6 6 0 1 0 0 12 6 6 0 0 0 0-12M14.5 14.5 20 20M7.5 10h5M10 7.5v5"),
     ("Data", "/data", "M4 6c0-4 16-4 16 0v12c0 4-16 4-16 0zM4 6c0 4 16 4 16 0M4 12c0 4 16 4 16 0"),
     ("Use cases", "/usecases", "M4 20V10M10 20V4M16 20v-8M21 20H3"),
 )
@@ -80,15 +82,16 @@ def frame(web: Web, room: str, question: str, q: str = "", title: str = "") -> I
     ui.add_head_html(HEAD)
     ui.page_title(f"{title or room} · Unibody")
     el("a", "skip", "Skip to the answer", href="#answer")
+    badges: dict[str, Any] = {}
     with el("nav", "rail", aria_label="Rooms"):
         el("a", "mark", "Unibody", href="/", tabindex="-1")
         for name, path, drawing in ROOMS:
             with el("a", "room", href=path, aria_current="page" if name == room else None):
                 icon(drawing)
                 el("span", "", name)
-                if name == "Decisions":
-                    badge = el("span", "badge", "")
-                    badge.visible = False
+                if name in ("Decisions", "Loop"):
+                    badges[name] = el("span", "badge", "")
+                    badges[name].visible = False
     with el("div", "page"):
         with el("header", "top"):
             with el("form", "search", action="/search", method="get", role="search"):
@@ -114,10 +117,12 @@ def frame(web: Web, room: str, question: str, q: str = "", title: str = "") -> I
 
     async def count() -> None:
         try:
-            waiting = sum(d["state"] == "proposed" for d in await ask(web, pages.decisions))
+            waiting = [d for d in await ask(web, pages.decisions) if d["state"] == "proposed"]
         except UnibodyError:
             return
-        badge.text, badge.visible = f"{waiting:,}", waiting > 0
+        cases = {d["bundle"] for d in waiting if d["bundle"]}
+        for name, count in (("Decisions", len(waiting)), ("Loop", len(cases))):
+            badges[name].text, badges[name].visible = f"{count:,}", count > 0
 
     ui.timer(0.05, count, once=True)
     ui.timer(15.0, count)
