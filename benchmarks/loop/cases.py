@@ -68,6 +68,7 @@ class Case:
     controls: tuple[str, ...]
     truths: tuple[Truth, ...] = ()
     source: str = REPORTED
+    likely: tuple[str, ...] = ()  # attributes of the component that the symptom is of, as the loop knows them
 
     @property
     def name(self) -> str:
@@ -181,7 +182,7 @@ def of_world(spec: Spec, field: Any, notice: Notice | None) -> World:
             )
         )
     cases: list[Case] = []
-    for source, events in ((REPORTED, _as_events(by_key, seen.events)), (SORTED, seen.events)):
+    for source, events in ((REPORTED, _as_events(by_key, seen.events, field.symptoms)), (SORTED, seen.events)):
         asked = {s if source == REPORTED else names[s]: tuple(t) for s, t in truths.items()}
         if not field.causes:
             asked = dict.fromkeys(_shown(events, field.symptom), ()) if source == REPORTED else {}
@@ -198,9 +199,11 @@ def _shown(events: pl.DataFrame, first: str) -> list[str]:
     return often["symptom"].head(ASKED_MOST).to_list()
 
 
-def _as_events(reported: pl.DataFrame, like: pl.DataFrame) -> pl.DataFrame:
+def _as_events(reported: pl.DataFrame, like: pl.DataFrame, symptoms: Any) -> pl.DataFrame:
     """The generator's reports with the columns of the loop's own events."""
-    told = reported.with_columns(component=pl.col("symptom"), source=pl.lit("key"), workshop=True, reports=1)
+    parts = {name: about["component"] for name, about in symptoms.items()}
+    component = pl.col("symptom").replace_strict(parts, default=None, return_dtype=pl.String)
+    told = reported.with_columns(component=component, source=pl.lit("key"), workshop=True, reports=1)
     missing = [pl.lit(None, t).alias(c) for c, t in like.schema.items() if c not in told.columns]
     return told.with_columns(missing).select(pl.col(c).cast(t) for c, t in like.schema.items())
 
@@ -212,7 +215,7 @@ def _case(spec: Spec, field: Any, seen: Any, symptom: str, truths: tuple[Truth, 
     columns = [laid.unit, laid.outcome, laid.exposure, "days_at_risk", *laid.controls, *laid.attributes]
     frame = laid.frame.select(list(dict.fromkeys(columns)))
     return Case(
-        spec, symptom, frame, laid.attributes, laid.outcome, laid.exposure, laid.controls, truths, source
+        spec, symptom, frame, laid.attributes, laid.outcome, laid.exposure, laid.controls, truths, source, laid.likely
     )
 
 

@@ -18,6 +18,8 @@ from benchmarks.loop.cases import REPORTED, SORTED, Case, Spec, World, made
 from benchmarks.loop.scoring import Says, hits, oracle, scoped, score
 
 OURS, PLAIN, SUBGROUPS, NOTICE = "ours", "plain scan", "pysubgroup", "notice"
+#: Ours as the loop asks it: told which attributes belong to the component itself that the symptom is of. No peer is.
+TOLD = "ours told the component"
 METHODS: dict[str, adapters.Explain] = {
     PLAIN: plain_scan.explain,
     "chi-square": peers.chi_square,
@@ -39,7 +41,7 @@ THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THRE
 def methods() -> dict[str, adapters.Explain]:
     """Ours where it is there, and the peers that run in this process."""
     ours = adapters.ours()
-    return ({OURS: ours} if ours else {}) | METHODS
+    return ({OURS: ours, TOLD: ours} if ours else {}) | METHODS
 
 
 def absent() -> list[str]:
@@ -77,10 +79,11 @@ def asked(world: World, wanted: Sequence[str]) -> list[Row]:
     out: list[Row] = []
     for case in world.cases:
         for name, method in methods().items():
-            if name not in wanted or (case.source == SORTED and name not in (OURS, PLAIN)):
+            if name not in wanted or (case.source == SORTED and name not in (OURS, TOLD, PLAIN)):
                 continue
+            more = {"likely": case.likely} if name == TOLD else {}
             began = time.perf_counter()
-            answer = method(case.frame, case.outcome, **case.ask())
+            answer = method(case.frame, case.outcome, **case.ask(), **more)
             out.append(row(case, name, answer, time.perf_counter() - began))
         for truth in case.truths if case.source == REPORTED else ():
             right = oracle(case.frame, truth.conditions, case.attributes, case.outcome, case.exposure)
@@ -128,7 +131,7 @@ def chunk(specs: Sequence[Spec], folder: Path, wanted: Sequence[str]) -> list[Ro
 
 def run(specs: Sequence[Spec], folder: Path, wanted: Sequence[str] | None = None) -> list[Row]:
     """All rows of these worlds, in the order of the worlds; how far it is goes to stderr."""
-    names = list(wanted or [OURS, *METHODS, SUBGROUPS, NOTICE])
+    names = list(wanted or [OURS, TOLD, *METHODS, SUBGROUPS, NOTICE])
     parts = [specs[i : i + CHUNK] for i in range(0, len(specs), CHUNK)]
     rows: dict[int, list[Row]] = {}
     began = time.monotonic()

@@ -85,11 +85,11 @@ def decide(model: Learned, tables: Tables, case: UseCase) -> pl.DataFrame:
     empty = pl.DataFrame(schema=schema)
     if not known or not read["build_record"].height:
         return empty
-    as_of: Any = max(k for k in known if k is not None)  # type: ignore[type-var]
+    as_of: Any = max(k for k in known if k is not None)
     costs = Costs(probability=s.cover, eur_failure=s.eur_failure, eur_visit=s.eur_visit)
     found = trace(read, as_of, Watch(s.false_calls_a_year), costs, alpha=s.alpha, safety=s.safety)
     rows = []
     for traced in found.traced:
         if (first := opening(traced)) is not None:
-            rows += [pl.DataFrame([first], schema=schema), traced.proposals.select(schema)]
+            rows += [pl.DataFrame([first], schema=schema), traced.proposals.select(list(schema))]
     return pl.concat([empty, *rows])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from math import isfinite
+from math import exp, isfinite
 from typing import Any
 
 from unibody.loop.scope import Scope
@@ -89,8 +89,10 @@ def avoided(case: Case, affected: float) -> tuple[float | None, str]:
     how, a_day = case.scope.settings, case.scope.failures_a_day
     if a_day is None:
         return None, "not known: nobody says how long the cars have been on the road"
-    eur = affected * a_day * how.horizon_days * how.eur_failure
+    # a car fails of a cause once: a rate seen over some weeks must not become twelve failures a year
+    share = 1 - exp(-a_day * how.horizon_days)
+    eur = affected * share * how.eur_failure
     return eur, (
-        f"{affected:,.0f} affected x {a_day * how.horizon_days:.3f} failures in {how.horizon_days:.0f} days "
+        f"{affected:,.0f} affected x {share:.0%} that fail within {how.horizon_days:.0f} days "
         f"x EUR {how.eur_failure:,.0f}"
     )

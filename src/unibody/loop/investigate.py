@@ -186,6 +186,7 @@ def explained(
         exposure=EXPOSURE if EXPOSURE in frame.columns else None,
         controls=table.controls,
         attributes=table.attributes,
+        likely=table.likely,
         time=table.duration,
         alpha=alpha,
         seed=seed,

@@ -13,7 +13,7 @@ from unibody.loop.cars import cars
 from unibody.loop.delay import Delay, delay
 from unibody.loop.evidence import Evidence, evidence
 from unibody.loop.exposure import exposure
-from unibody.loop.frames import Frames, Problem
+from unibody.loop.frames import Frames, Problem, rows
 
 BINS_MAX, FAILED_A_BIN = 8, 5
 SAME_VISIT_DAYS = 3  # another code read at the same visit says nothing about who reports more
@@ -41,6 +41,9 @@ class Cohort:
     controls: tuple[str, ...] = ("others",)
     time: str = "built_at"
     unit: str = "vin"
+    likely: tuple[
+        str, ...
+    ] = ()  # attributes of the component itself that the symptom is of, where most causes lie
 
 
 def observed(
@@ -247,4 +250,17 @@ def cohort(
         scaled = [pl.col(n) * pl.col("weight") for n in ("days_at_risk", "expected", "expected_km", "others")]
         table = table.with_columns(scaled)
     attributes = tuple(n for n in laid.frame.columns if n not in ("vin", *USAGE))
-    return Cohort(table, attributes, (*found, *laid.problems), symptom)
+    likely = _likely(attributes, symptom, failed, frames, field)
+    return Cohort(table, attributes, (*found, *laid.problems), symptom, likely=likely)
+
+
+def _likely(
+    attributes: tuple[str, ...], symptom: str, failed: pl.DataFrame, frames: Frames, field: Evidence
+) -> tuple[str, ...]:
+    """Attributes of the component that workshops name for the symptom, and of the control unit that sets its codes."""
+    component = failed["component"].drop_nulls().mode().sort().head(1).to_list()
+    mine = field.symptoms.codes.filter(pl.col("symptom") == symptom)["code"]
+    codes = rows(frames, "trouble_code").filter(pl.col("code").is_in(mine.implode()))
+    ecu = codes["ecu"].drop_nulls().mode().sort().head(1).to_list()
+    named = {symptom, *component, *ecu}
+    return tuple(a for a in attributes if named & set(a.split(".")[1:]))

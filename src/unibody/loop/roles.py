@@ -61,6 +61,7 @@ class Prepared:
     left_out: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     started: str | None = None  # a time column, for the picture over time
+    likely: tuple[str, ...] = ()  # attributes in which the cause is believed to lie, before the data
 
     @property
     def units(self) -> int:

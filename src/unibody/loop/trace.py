@@ -12,6 +12,7 @@ import polars as pl
 
 from unibody.loop.cars import cars
 from unibody.loop.case import Case
+from unibody.loop.component import own_causes
 from unibody.loop.evidence import Evidence, evidence
 from unibody.loop.frames import Frames, Problem
 from unibody.loop.investigate import Investigation, detail, explained, finding, finite
@@ -79,7 +80,11 @@ def trace(
     say("sorting what the field says", 0, 0)
     field = evidence(frames, as_of)
     say("looking for what stands out", 0, 0)
-    signals = notice(frames, as_of, watch, field)
+    how = watch or Watch()
+    half = replace(how, false_calls_a_year=how.false_calls_a_year / 2)
+    signals = notice(frames, as_of, half, field)
+    say("asking each component", 0, 0)
+    signals = (*signals, *own_causes(frames, as_of, half, field, {(s.brand, s.symptom) for s in signals}))
     called = _once([s for s in signals if not s.held])
     fleet = cars(frames, as_of) if called else None
     found = []
@@ -113,7 +118,7 @@ def _traced(
     looked = cohort(frames, as_of, signal.symptom, brand=signal.brand, field=field)
     table = Prepared(
         looked.frame.rename({looked.outcome: FAILED, looked.exposure: EXPOSURE}),
-        signal.symptom, looked.attributes, looked.controls, exposure="expected failures", started="built_at",
+        signal.symptom, looked.attributes, looked.controls, exposure="expected failures", likely=looked.likely, started="built_at",
     )  # fmt: skip
     answer = explained(table, "", None, alpha=alpha)
     mine = fleet if signal.brand is None else fleet.filter(pl.col("brand") == signal.brand)
@@ -139,7 +144,7 @@ def _traced(
                 signal.platform,
                 signal.component,
                 signal.symptom in safety or signal.component in safety,
-            )  # fmt: skip
+            )
         )
     made = [proposals(c, mine, frames) for c in cases]
     return Traced(signal, answer, tuple(cases), pl.concat(made) if made else pl.DataFrame())
@@ -194,9 +199,24 @@ def opening(traced: Traced) -> dict[str, Any] | None:
         "action": "accept the cause", "reason": finding(cause),
         "evidence": json.dumps([head(traced)], ensure_ascii=False),
         "score": cause.sure, "value": finite(cause.effect), "low": finite(cause.low), "high": finite(cause.high),
-        "label": " and ".join(said(c.cause.conditions) for c in traced.cases), "worth_eur": None,
+        "label": label(first.cause.conditions), "worth_eur": None,
         "sure": cause.sure, "bundle": first.bundle,
     }  # fmt: skip
+
+
+def label(conditions: dict[str, Any]) -> str:
+    """A cause as one word to be judged by: which values, which side of a limit; not where exactly the limit lies.
+
+    >>> label({"torque.rack": [None, 99.2], "plant": "melfi"})
+    'plant = melfi and torque.rack low'
+    """
+
+    def one(name: str, wanted: Any) -> str:
+        if not isinstance(wanted, list | tuple):
+            return f"{name} = {wanted}"
+        return f"{name} " + ("low" if wanted[0] is None else "high" if wanted[1] is None else "within")
+
+    return " and ".join(one(name, conditions[name]) for name in sorted(conditions))
 
 
 def _scope(s: Scope) -> dict[str, Any]:
