@@ -40,3 +40,24 @@ def _case(case: dict[str, Any]) -> None:
     for d in case["decisions"]:
         worth = "" if d["worth_eur"] is None else f", EUR {d['worth_eur']:,.0f}"
         typer.echo(f"  {d['decision_id']}  {d['state']:<9} {d['subject']}: {d['action']}{worth}")
+
+
+def prove(
+    bundle: Annotated[str | None, typer.Argument(help="One case; else all that were acted on.")] = None,
+    acted_at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When the cars were called, if not when it was approved."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Did the failures fall after the cure, by how much, how sure; the answer becomes truth."""
+    from unibody.backbone.proving import prove as proved
+
+    found = proved(backbone_of_home(), bundle, instant(acted_at))
+    if as_json:
+        print_json(found)
+        return
+    for case in found:
+        typer.echo(f"{case['bundle']}  {case['brand'] or 'all brands'}, {case['symptom']}: {case['verdict']}")
+    if not found:
+        typer.echo("There is no case yet; `unibody trace` looks for some.")

@@ -67,6 +67,16 @@ def draw(web: Web, d: dict[str, Any], back: str, moved: Moved) -> None:
 
 
 async def _evidence(web: Web, place: Any, d: dict[str, Any]) -> None:
+    if d.get("bundle"):  # its evidence is the case's, with pictures; as text it would list every car
+        with place:
+            el("p", "", "It belongs to a case, and is approved together with what else cures it.")
+            el(
+                "a",
+                "more",
+                "Open the case: cause, cars, pictures, all its decisions",
+                href=to("loop", d["bundle"]),
+            )
+        return
     plots = [e for e in d["evidence"] if isinstance(e, dict) and e.get("machine")][:3]
     if not plots:
         with place:

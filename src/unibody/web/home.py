@@ -104,7 +104,15 @@ def _waiting(seen: dict[str, Any]) -> None:
         return
     with el("ul", "lines"):
         for d in seen["waiting"]:
-            with el("li"), el("a", "line", href=to("decisions", id=d["decision_id"]), data_row=""):
+            with (
+                el("li"),
+                el(
+                    "a",
+                    "line",
+                    href=to("loop", d["bundle"]) if d.get("bundle") else to("decisions", id=d["decision_id"]),
+                    data_row="",
+                ),
+            ):
                 with el("span", "grow"):
                     el("strong", "", told(d)[0])
                     el(
