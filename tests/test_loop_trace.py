@@ -91,7 +91,11 @@ def test_a_case_says_all_that_trace_promises_as_json(found: Trace) -> None:
             and 0 <= body["p_adjusted"] <= 0.05
         )
         assert datetime.fromisoformat(body["since"]) <= found.as_of
-        assert body["pictures"] and body["vehicles"] == sorted(set(body["vehicles"]))
+        assert (
+            body["pictures"]
+            and body["vins"] == sorted(set(body["vins"]))
+            and body["vehicles"] == len(body["vins"])
+        )
         first = opening(traced)
         assert first is not None and first["bundle"] == body["bundle"]
 

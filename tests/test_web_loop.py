@@ -81,7 +81,7 @@ def mine(home: Backbone, tmp_path: Path) -> Backbone:
 def test_a_case_comes_with_all_that_belongs_to_it(home: Backbone) -> None:
     (found,) = tracing.cases(home)
     assert found["cause"] == [{f"part.{SYMPTOM}.lot": LOT}]
-    assert set(found["vehicles"]) == {vin(i) for i in WITH_LOT}
+    assert set(found["vins"]) == {vin(i) for i in WITH_LOT}
     assert found["decisions"][0]["action"] == "accept the cause"
     assert {d["action"] for d in found["decisions"]} == {
         "accept the cause", "hold the lot", "tell the supplier", "service campaign", "instruct the dealers",

@@ -66,6 +66,10 @@ class Reader:
 # ---- decisions
 
 
+#: The action of the decision that opens a case of the loop.
+OPENS = "accept the cause"
+
+
 def decisions(backbone: Backbone) -> list[dict[str, Any]]:
     """All decisions, most urgent first, each with the unit of its value and what a click would do."""
     found = backbone.decisions()

@@ -63,7 +63,7 @@ def _proved(backbone: Backbone, case: dict[str, Any], acted_at: datetime | None)
     lived = exposure(read, as_of, [])
     if case["brand"]:
         lived = lived.filter(pl.col("brand") == case["brand"])
-    cars = lived.select("vin", "start", treated=pl.col("vin").is_in(case["vehicles"]))
+    cars = lived.select("vin", "start", treated=pl.col("vin").is_in(case["vins"]))
     events = field.events.filter(pl.col("symptom") == case["symptom"])
     try:
         proof = proving.prove(cars, events, at, as_of, late=delay(field.events, as_of))

@@ -36,7 +36,7 @@ def _case(case: dict[str, Any]) -> None:
     typer.echo(f"  {case['verdict']}")
     covered = case["covered_probability"]
     if case["cause"]:
-        typer.echo(f"  {len(case['vehicles']):,} cars hold {covered:.0%} of those affected")
+        typer.echo(f"  {case['vehicles']:,} cars hold {covered:.0%} of those affected")
     for d in case["decisions"]:
         worth = "" if d["worth_eur"] is None else f", EUR {d['worth_eur']:,.0f}"
         typer.echo(f"  {d['decision_id']}  {d['state']:<9} {d['subject']}: {d['action']}{worth}")

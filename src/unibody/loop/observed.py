@@ -19,6 +19,7 @@ BINS_MAX, FAILED_A_BIN = 8, 5
 SAME_VISIT_DAYS = 3  # another code read at the same visit says nothing about who reports more
 DAY_S = 86_400.0
 TRIES = 6
+TOLD = 0.8  # of the failed cars have a record of the component: then a car without one does not have it
 USAGE = ("odometer_km", "sold_at")  # how far and how long it was driven is exposure, not what it is made of
 
 #: What `observed` adds; all other columns of a cohort frame but vin are attributes.
@@ -244,14 +245,28 @@ def cohort(
         vins=None if chosen is None else chosen["vin"],
         moments=moments(failed, lived, as_of, late, seed),
     )
-    frame = laid.frame if chosen is None else laid.frame.join(chosen, on="vin", maintain_order="left")
+    attributes = tuple(n for n in laid.frame.columns if n not in ("vin", *USAGE))
+    likely = _likely(attributes, symptom, failed, frames, field)
+    frame = _that_have_it(laid.frame, likely, failed)
+    frame = frame if chosen is None else frame.join(chosen, on="vin", maintain_order="left")
     table = observed(frame, events, symptom, lived, as_of, late)
     if chosen is not None:
         scaled = [pl.col(n) * pl.col("weight") for n in ("days_at_risk", "expected", "expected_km", "others")]
         table = table.with_columns(scaled)
-    attributes = tuple(n for n in laid.frame.columns if n not in ("vin", *USAGE))
-    likely = _likely(attributes, symptom, failed, frames, field)
     return Cohort(table, attributes, (*found, *laid.problems), symptom, likely=likely)
+
+
+def _that_have_it(frame: pl.DataFrame, likely: tuple[str, ...], failed: pl.DataFrame) -> pl.DataFrame:
+    """Without the cars that have no such component: they cannot fail of it, and beside them any car that has one stands out.
+
+    Where the records do not say who has it (of the failed too many have no record), all stay.
+    """
+    if not likely:
+        return frame
+    has = pl.any_horizontal(pl.col(n).is_not_null() for n in likely)
+    ours = pl.col("vin").is_in(failed["vin"].implode())
+    told = frame.filter(ours).select(has.mean()).item()
+    return frame.filter(has | ours) if told is not None and told >= TOLD else frame
 
 
 def _likely(

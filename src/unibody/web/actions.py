@@ -137,7 +137,7 @@ class Actions:
         if not self.proposed:
             return "Taking back: whoever was told is told that too; what was not sent yet never goes out."
         facts = [
-            *([plural(len(self.found["vehicles"]), "car")] if moves else []),
+            *([plural(self.found["vehicles"], "car")] if moves else []),
             *([plural(len(sites), "site")] if sites else []),
             *([f"about {eur(cost)} to act"] if cost else []),
             *([f"worth {eur(worth)} after it"] if worth else []),

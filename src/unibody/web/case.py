@@ -306,7 +306,7 @@ def _effect(found: dict[str, Any]) -> None:
 def _cars(found: dict[str, Any]) -> None:
     """The cars of the case, those known to have failed first: the way down to one car's family tree."""
     failed = set((found.get("signal") or {}).get("failed") or [])
-    ordered = sorted(found["vehicles"], key=lambda v: (v not in failed, v))
+    ordered = sorted(found["vins"], key=lambda v: (v not in failed, v))
     el("h2", "", f"The cars: {len(ordered):,}")
     if not ordered:
         return

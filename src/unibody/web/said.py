@@ -156,7 +156,7 @@ def strip(found: Mapping[str, Any]) -> None:
     steps = (
         ("Noticed", when(found["since"]), True),
         ("Cause", f"{percent(cause['sure'])} sure" if cause else "not found yet", cause is not None),
-        ("Scope", plural(len(found["vehicles"]), "car") if found["scopes"] else "–", bool(found["scopes"])),
+        ("Scope", plural(found["vehicles"], "car") if found["scopes"] else "–", bool(found["scopes"])),
         ("Actions", f"{approved} of {len(decisions)}" if decisions else "–", bool(decisions) and approved == len(decisions)),
         ("Effect", str(proof["label"]) if proof else "not acted yet" if not approved else "not proven yet", bool(proof)),
     )  # fmt: skip

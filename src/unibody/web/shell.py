@@ -120,7 +120,8 @@ def frame(web: Web, room: str, question: str, q: str = "", title: str = "") -> I
             waiting = [d for d in await ask(web, pages.decisions) if d["state"] == "proposed"]
         except UnibodyError:
             return
-        cases = {d["bundle"] for d in waiting if d["bundle"]}
+        # a case with two causes has two bundles, and one decision that opens it
+        cases = {d["bundle"] for d in waiting if d["bundle"] and d["action"] == pages.OPENS}
         for name, count in (("Decisions", len(waiting)), ("Loop", len(cases))):
             badges[name].text, badges[name].visible = f"{count:,}", count > 0
 
