@@ -204,8 +204,17 @@ def met(frame: pl.DataFrame, conditions: dict[str, Any]) -> np.ndarray:
     return out
 
 
-def world(seed: int, kind: str | None = None, n: int = 5000, failures: tuple[int, int] = (6, 45)) -> World:
-    """One world: n units, a cause of `kind` (default: drawn from KINDS) that makes about `failures`, and a background."""
+def world(
+    seed: int,
+    kind: str | None = None,
+    n: int = 5000,
+    failures: tuple[float, float] = (6, 45),
+    effects: tuple[float, float] = (5, 50),
+) -> World:
+    """One world: n units, a cause of `kind` (default: drawn from KINDS) that makes about `failures`, and a background.
+
+    Those hurt fail at least `effects` times as often as the others; both are drawn evenly in the logarithm.
+    """
     r = np.random.default_rng([seed, 77])
     kind = kind or str(r.choice(KINDS))
     c = units(n, r)
@@ -233,10 +242,9 @@ def world(seed: int, kind: str | None = None, n: int = 5000, failures: tuple[int
             inside = met(frame, truth)
             if 20 <= inside.sum() <= 0.4 * n:
                 break
-        wanted = np.exp(r.uniform(*np.log(np.array(failures, dtype=float))))
+        wanted = np.exp(r.uniform(*np.log(failures)))
         each = np.where(inside, base, 0.0)
-        # those hurt fail at least so many times as often as the others
-        effect = np.exp(r.uniform(np.log(5), np.log(50)))
+        effect = np.exp(r.uniform(*np.log(effects)))
         background = min(background, wanted / (effect - 1) * base.sum() / each.sum())
         parts.append(np.minimum(each * min(wanted, 0.6 * inside.sum()) / max(each.sum(), 1e-9), 2.0))
         truths.append(truth)
