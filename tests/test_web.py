@@ -59,7 +59,9 @@ def start() -> Iterator[Callable[[Backbone], Site]]:
     def go(backbone: Backbone) -> Site:
         keyboard, terminal = os.openpty()
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "NICEGUI", "UNIBODY"))}
-        settings = {f"UNIBODY_{k.upper()}": str(v) for k, v in backbone.settings.model_dump().items() if v != ()}
+        settings = {
+            f"UNIBODY_{k.upper()}": str(v) for k, v in backbone.settings.model_dump().items() if v != ()
+        }
         server = subprocess.Popen(
             [sys.executable, "-c", SERVE], stdin=terminal, stdout=subprocess.PIPE, text=True, env=clean | settings, cwd=backbone.settings.dialects.parent
         )  # fmt: skip

@@ -182,7 +182,10 @@ def of_world(spec: Spec, field: Any, notice: Notice | None) -> World:
             )
         )
     cases: list[Case] = []
-    for source, events in ((REPORTED, _as_events(by_key, seen.events, field.symptoms)), (SORTED, seen.events)):
+    for source, events in (
+        (REPORTED, _as_events(by_key, seen.events, field.symptoms)),
+        (SORTED, seen.events),
+    ):
         asked = {s if source == REPORTED else names[s]: tuple(t) for s, t in truths.items()}
         if not field.causes:
             asked = dict.fromkeys(_shown(events, field.symptom), ()) if source == REPORTED else {}
@@ -215,7 +218,16 @@ def _case(spec: Spec, field: Any, seen: Any, symptom: str, truths: tuple[Truth, 
     columns = [laid.unit, laid.outcome, laid.exposure, "days_at_risk", *laid.controls, *laid.attributes]
     frame = laid.frame.select(list(dict.fromkeys(columns)))
     return Case(
-        spec, symptom, frame, laid.attributes, laid.outcome, laid.exposure, laid.controls, truths, source, laid.likely
+        spec,
+        symptom,
+        frame,
+        laid.attributes,
+        laid.outcome,
+        laid.exposure,
+        laid.controls,
+        truths,
+        source,
+        laid.likely,
     )
 
 

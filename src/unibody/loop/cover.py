@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
 
 import numpy as np
 import polars as pl
@@ -20,6 +22,7 @@ from unibody.loop.members import Bools, Family, Floats, Ints, meets, numbers, un
 
 SETS_MOST, CELLS_MOST = 1_500, 40_000_000
 FOR_UNKNOWN = 0.2  # of the risk that may be left, this share is kept for cars without a record
+TRIED_MAX = 4_096  # choices of sets that are all tried; of more a greedy path is followed
 EPSILON = 1e-9
 
 
@@ -100,7 +103,11 @@ class Cover:
         """The smallest set found that holds all affected cars with this probability (or comes closest to it)."""
         need = 1 - (1 - target) * (1 - FOR_UNKNOWN) if len(self.unsure) else target
         need = min(need, float(self.weight.sum())) - EPSILON
-        cells = self._pruned(min((f for f in self._walk(need) if f[1] >= need), key=lambda f: f[0])[2], need)
+        cells = self._all_tried(need)
+        if cells is None:
+            cells = self._pruned(
+                min((f for f in self._walk(need) if f[1] >= need), key=lambda f: f[0])[2], need
+            )
         # of cars without a record the likelier ones, until what is left out is a small enough risk
         order = np.argsort(-(self.weights @ self.chance), kind="stable")
         left = np.ones((len(self.weights), len(order) + 1))
@@ -146,6 +153,21 @@ class Cover:
             if not front or held[j] > front[-1][1] + 1e-12:
                 front.append((int(mine[j]), float(held[j])))
         return front
+
+    def _all_tried(self, need: float) -> Bools | None:
+        """The fewest cars over every choice of one set or none of each family; None where there are too many choices."""
+        if prod(len(front) + 1 for front in self.fronts) > TRIED_MAX:
+            return None
+        best: tuple[float, Bools] | None = None
+        for chosen in product(*([None, *(k for k, _ in front)] for front in self.fronts)):
+            cells = np.zeros(len(self.count), dtype=np.bool_)
+            for k in chosen:
+                if k is not None:
+                    cells = cells | self.inside[k]
+            cars = float(self.count[cells].sum())
+            if (best is None or cars < best[0]) and float(self.weight @ self._held(cells)) >= need:
+                best = cars, cells
+        return None if best is None else best[1]
 
     def _walk(self, need: float) -> list[tuple[float, float, Bools]]:
         """(cars, weight held, cells) along a greedy path up to a weight, with the best direct completion of each step."""
