@@ -259,7 +259,7 @@ def test_scoring_seeds_and_tuning_seeds_are_apart():
     tuning_worlds = cases.specs(kinds, EACH, CLEAN, LARGE, first=cases.TUNING[0])
     for worlds in (scoring_worlds, tuning_worlds):
         assert len({s.seed for s in worlds}) == len(worlds) == 14 * EACH + CLEAN + LARGE
-    assert min(s.seed for s in scoring_worlds) >= cases.SCORING_FROM == 100_000
+    assert min(s.seed for s in scoring_worlds) >= cases.SCORING_FROM == 1_000_000
     assert {s.seed for s in tuning_worlds} <= set(cases.TUNING)
     assert EACH >= 15 and 14 * EACH >= 240 and CLEAN >= 60 and LARGE >= 5
     assert {s.vehicles for s in scoring_worlds} == {5_000, 50_000}

@@ -1,6 +1,7 @@
 """Worlds of the twin as cases: one table of vehicles a symptom, and what was planted in it.
 
-Seeds below 1,000 are for tuning, whoever tunes; scoring starts at `SCORING_FROM`, and nothing is tuned there.
+Seeds below 1,000 are for tuning, whoever tunes; scoring starts at `SCORING_FROM`, and nothing is tuned there. The worlds from
+100,000 to 999,999 were scored once and then looked at one by one; scoring has moved on to fresh ones.
 Worlds of 5,000 vehicles are made from `twin.field`, their tables laid out by `loop.observed.cohort` over the whole fleet.
 """
 
@@ -25,7 +26,7 @@ Notice = Callable[[Any], list[tuple[str, datetime]]]
 #: the loop makes of codes, visits and texts (sorting included).
 REPORTED, SORTED = "reported", "sorted"
 TUNING = range(1, 1000)
-SCORING_FROM = 100_000
+SCORING_FROM = 1_000_000
 _BLOCK = 10_000  # between the first seeds of kinds
 
 
@@ -86,9 +87,9 @@ def specs(kinds: Sequence[str], each: int, clean: int, large: int, first: int = 
     Kinds take turns with worlds without causes in between, so that the first so many are balanced too; large ones last.
 
     >>> [(s.kind, s.seed) for s in specs(["lot", "shift"], 1, 2, 1)]
-    [('lot', 100000), ('shift', 110000), ('clean', 900000), ('clean', 900001), ('lot', 950000)]
+    [('lot', 1000000), ('shift', 1010000), ('clean', 1800000), ('clean', 1800001), ('lot', 1850000)]
     """
-    step, blank, big = _BLOCK, 900_000, 950_000
+    step, blank, big = _BLOCK, first + 800_000, first + 850_000
     if first < SCORING_FROM:
         step = len(TUNING) // (len(kinds) + 2)
         blank, big = first + step * len(kinds), first + step * (len(kinds) + 1)
@@ -113,7 +114,7 @@ def load(path: Path) -> Case:
     """A case that was saved; `path` is its JSON."""
     told = json.loads(path.read_text())
     truths = tuple(Truth(**{**t, "affected": tuple(t["affected"])}) for t in told.pop("truths"))
-    told |= {"attributes": tuple(told["attributes"]), "controls": tuple(told["controls"])}
+    told |= {n: tuple(told[n]) for n in ("attributes", "controls", "likely")}
     frame = pl.read_parquet(path.with_suffix(".parquet"))
     return Case(**{**told, "spec": Spec(**told["spec"]), "truths": truths, "frame": frame})
 

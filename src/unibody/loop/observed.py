@@ -19,7 +19,8 @@ BINS_MAX, FAILED_A_BIN = 8, 5
 SAME_VISIT_DAYS = 3  # another code read at the same visit says nothing about who reports more
 DAY_S = 86_400.0
 TRIES = 6
-TOLD = 0.8  # of the failed cars have a record of the component: then a car without one does not have it
+STRAY = 0.05  # of the failed may lack the part: reports that were sorted wrongly
+BY_CHANCE = 1e-3  # that so few of the failed lack it, over all parts looked at
 USAGE = ("odometer_km", "sold_at")  # how far and how long it was driven is exposure, not what it is made of
 
 #: What `observed` adds; all other columns of a cohort frame but vin are attributes.
@@ -247,7 +248,7 @@ def cohort(
     )
     attributes = tuple(n for n in laid.frame.columns if n not in ("vin", *USAGE))
     likely = _likely(attributes, symptom, failed, frames, field)
-    frame = _that_have_it(laid.frame, likely, failed)
+    frame = _that_can(laid.frame, failed)
     frame = frame if chosen is None else frame.join(chosen, on="vin", maintain_order="left")
     table = observed(frame, events, symptom, lived, as_of, late)
     if chosen is not None:
@@ -256,17 +257,33 @@ def cohort(
     return Cohort(table, attributes, (*found, *laid.problems), symptom, likely=likely)
 
 
-def _that_have_it(frame: pl.DataFrame, likely: tuple[str, ...], failed: pl.DataFrame) -> pl.DataFrame:
-    """Without the cars that have no such component: they cannot fail of it, and beside them any car that has one stands out.
+def _that_can(frame: pl.DataFrame, failed: pl.DataFrame) -> pl.DataFrame:
+    """Only cars that have what all the failed have and many others lack: a car without a charge port cannot fail to charge.
 
-    Where the records do not say who has it (of the failed too many have no record), all stay.
+    Beside cars that cannot fail of it, whatever the others share stands out. A part counts where chance would hardly
+    leave so few of the failed without it; of several the rarest, again until none is left. Cars that failed all stay.
     """
-    if not likely:
-        return frame
-    has = pl.any_horizontal(pl.col(n).is_not_null() for n in likely)
     ours = pl.col("vin").is_in(failed["vin"].implode())
-    told = frame.filter(ours).select(has.mean()).item()
-    return frame.filter(has | ours) if told is not None and told >= TOLD else frame
+    places: dict[str, list[str]] = {}
+    for name in frame.columns:
+        if name.startswith("part."):
+            places.setdefault(name.rsplit(".", 1)[0], []).append(name)
+    while places:
+        has = {p: pl.any_horizontal(pl.col(n).is_not_null() for n in names) for p, names in places.items()}
+        shares = frame.select(**{p: e.mean() for p, e in has.items()}).row(0, named=True)
+        mine = frame.filter(ours)
+        without = mine.select(**{p: (~e).sum() for p, e in has.items()}).row(0, named=True)
+        most = STRAY * mine.height
+        told = [
+            p for p, share in shares.items()
+            if share < 1 and without[p] <= most and share ** (mine.height - without[p]) * len(places) < BY_CHANCE
+        ]  # fmt: skip
+        if not told:
+            return frame
+        rarest = min(told, key=lambda p: (shares[p], p))
+        frame = frame.filter(has[rarest] | ours)
+        places.pop(rarest)
+    return frame
 
 
 def _likely(

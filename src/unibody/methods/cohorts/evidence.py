@@ -56,7 +56,7 @@ class Table:
         self.scale = min(1.0, self.MOST / max(failed, 1))
         self.failed = failed = min(failed, self.MOST)
         # straight lines between columns are off by at most about failed * step^2 / 32
-        self.columns = int(np.clip(25 * np.sqrt(failed), 384, 1024))
+        self.columns = int(np.clip(50 * np.sqrt(failed), 512, 1536))
         self._step = -np.log(self.SMALLEST) / (self.columns - 1)
         shares = np.exp(-self._step * np.arange(self.columns))
         self.values = log_bayes_factor(np.arange(failed + 1)[:, None], shares[None, :], failed).astype(
