@@ -19,8 +19,8 @@ BINS_MAX, FAILED_A_BIN = 8, 5
 SAME_VISIT_DAYS = 3  # another code read at the same visit says nothing about who reports more
 DAY_S = 86_400.0
 TRIES = 6
-STRAY = 0.05  # of the failed may lack the part: reports that were sorted wrongly
-BY_CHANCE = 1e-3  # that so few of the failed lack it, over all parts looked at
+STRAY = 0.1  # of the failed may lack the part: reports that were sorted wrongly
+BY_CHANCE = 0.05  # that so few of the failed lack it, over all parts looked at
 USAGE = ("odometer_km", "sold_at")  # how far and how long it was driven is exposure, not what it is made of
 
 #: What `observed` adds; all other columns of a cohort frame but vin are attributes.
