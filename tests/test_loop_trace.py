@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
 
 from unibody.loop import decide
-from unibody.loop.notice import Watch
-from unibody.loop.trace import Trace, head, label, opening, trace
+from unibody.loop.notice import Signal, Watch
+from unibody.loop.trace import Trace, _once, head, label, opening, trace
 from unibody.solution import ANSWER
 from unibody.twin.field import Field, world
 
@@ -126,6 +126,20 @@ def test_the_solution_gives_decisions_of_the_contract(planted: Field) -> None:
     assert answers["subject"].null_count() == 0 and answers["bundle"].null_count() == 0
     nothing = decide(None, _Empty(), Case())  # type: ignore[arg-type]
     assert nothing.height == 0
+
+
+def test_the_same_cars_are_not_called_twice_by_all_brands_and_by_their_own() -> None:
+    at = datetime(2026, 6, 1, tzinfo=UTC)
+
+    def signal(brand: str | None, *vins: str) -> Signal:
+        return Signal(
+            "camera", "camera", brand, None, (), {}, len(vins), 1.0, 9.0, 3.0, 20.0, 0.01, 0.99, 0.1, at, 1.0, 1.0, 50, vins, 3, 2, at
+        )  # fmt: skip
+
+    opel, everybody = signal("opel", "a", "b", "c"), signal(None, "a", "b", "d")
+    assert _once([everybody, opel]) == [opel]
+    apart = signal(None, "x", "y", "a")
+    assert _once([apart, opel]) == [apart, opel]
 
 
 class _Empty:

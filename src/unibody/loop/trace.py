@@ -97,7 +97,16 @@ def trace(
 
 
 def _once(signals: list[Signal]) -> list[Signal]:
-    """One signal a brand and symptom: the surest, since the earliest."""
+    """One signal a brand and symptom: the surest, since the earliest.
+
+    Of all brands' signal nothing is left where most of its failed cars are one brand's that stands out itself: the same cars
+    would be called twice.
+    """
+    branded = {(s.symptom, vin) for s in signals if s.brand is not None for vin in s.failed}
+    signals = [
+        s for s in signals
+        if s.brand is not None or 2 * sum((s.symptom, v) in branded for v in s.failed) <= len(s.failed)
+    ]  # fmt: skip
     kept: dict[tuple[str | None, str], Signal] = {}
     for s in signals:
         place = (s.brand, s.symptom)
@@ -200,7 +209,7 @@ def opening(traced: Traced) -> dict[str, Any] | None:
         "action": "accept the cause", "reason": finding(cause),
         "evidence": json.dumps([head(traced)], ensure_ascii=False),
         "score": cause.sure, "value": finite(cause.effect), "low": finite(cause.low), "high": finite(cause.high),
-        "label": label(first.cause.conditions), "worth_eur": None,
+        "label": " + ".join(label(c.cause.conditions) for c in traced.cases), "worth_eur": None,
         "sure": cause.sure, "bundle": first.bundle,
     }  # fmt: skip
 
